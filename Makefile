@@ -1,0 +1,58 @@
+# Two commands are enough for a stranger: `make demo` and `make test`. Each sets up what it needs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+.PHONY: setup demo run test lint format bench lock clean help
+.DEFAULT_GOAL := help
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+$(VENV)/.run: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or later is needed: install it, or say PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: 3.11 or later is needed (PYTHON=/path/to/python3)" >&2; exit 1; }
+	@echo "setup: making $(VENV) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
+	@echo "setup: installing what runs (locked, hashes checked) ..."
+	@$(PIP) install --quiet --require-hashes -r requirements.lock
+	@echo "setup: installing tandem and wa-emulator into $(BIN) ..."
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.lock
+	@echo "setup: installing what tests and lints (locked, hashes checked) ..."
+	@$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+setup: $(VENV)/.run ## make .venv, in which tandem and wa-emulator are commands
+
+demo: $(VENV)/.run ## three accounts kept online through faults, against the emulator on this machine
+	@$(BIN)/tandem demo --accounts 3 --rate 20 --duration 60 --chaos
+
+run: $(VENV)/.run ## the daemon against the real WhatsApp: scan the QR on http://127.0.0.1:5002/
+	@$(BIN)/tandem run
+
+lint: $(VENV)/.dev ## ruff, mypy strict, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## put the code into its one format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+test: lint ## lint, then every test
+	@$(BIN)/pytest
+
+bench: $(VENV)/.dev ## ratios, measured side by side in one run
+	@$(BIN)/pytest tests/bench -m bench -s
+
+lock: ## resolve the dependencies anew (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --group build pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean: ## remove what was made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

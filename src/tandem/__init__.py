@@ -1,0 +1,3 @@
+"""Tandem keeps WhatsApp accounts online."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""A WhatsApp server for loopback, speaking the real wire protocol."""

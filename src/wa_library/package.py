@@ -1,0 +1,97 @@
+"""Find neonize without running it, and load only the parts that are wanted."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import platform
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+VERSION = "0.5.2"
+"""The one release whose binding, event numbers and memory layout this package knows."""
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+class LibraryUnusable(RuntimeError):  # noqa: N818 - it names a condition, the field's style for causes
+    """The installed neonize is missing, of another version, or not the library this package knows."""
+
+
+def location() -> Path:
+    """Folder of the installed neonize package; its code is not run.
+
+    Raises LibraryUnusable if neonize is not installed or is not release ``VERSION``.
+    """
+    spec = importlib.util.find_spec("neonize")
+    if spec is None or not spec.submodule_search_locations:
+        raise LibraryUnusable(f"neonize is not installed: pip install neonize=={VERSION}")
+    installed = importlib.metadata.version("neonize")
+    if installed != VERSION:
+        raise LibraryUnusable(f"neonize {installed} is installed, but only {VERSION} is known to work here")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def shared_library() -> Path:
+    """Path of the Go shared library for this machine. Raises LibraryUnusable if there is none."""
+    path = location() / library_name()
+    if not path.is_file():
+        raise LibraryUnusable(f"neonize has no shared library for this machine ({path.name} is missing)")
+    return path
+
+
+def library_name() -> str:
+    machine = platform.machine().lower()
+    return f"neonize-linux-{_ARCHITECTURES.get(machine, machine)}.so"
+
+
+def binding() -> Any:
+    """Load the shared library into this process and return neonize's ctypes binding (``gocode`` and callback types).
+
+    Starts the Go runtime: never fork afterwards. Raises LibraryUnusable as ``location`` does.
+    """
+    shared_library()
+    _stub_inits()
+    return importlib.import_module("neonize._binder")
+
+
+def proto(name: str) -> Any:
+    """Return a generated protobuf module of neonize, such as ``Neonize_pb2`` or ``waE2E.WAWebProtobufsE2E_pb2``.
+
+    Does not load the shared library. The modules import each other by bare names, so the first call lets neonize
+    prepend its ``proto`` folder to ``sys.path``.
+    """
+    _stub_inits()
+    importlib.import_module("neonize.proto")
+    return importlib.import_module(name)
+
+
+def _stub_inits() -> None:
+    """Put empty modules in the place of the package inits, and one that refuses in the place of the downloader."""
+    loaded = sys.modules.get("neonize")
+    if loaded is not None:
+        if getattr(loaded, "is_tandem_stub", False):
+            return
+        raise LibraryUnusable("neonize was imported directly in this process; import it through wa_library only")
+    folder = location()
+    _stub("neonize", folder).is_tandem_stub = True  # type: ignore[attr-defined]
+    _stub("neonize.utils", folder / "utils")
+    _stub("neonize.utils.platform").generated_name = library_name  # type: ignore[attr-defined]
+    download = _stub("neonize.download")
+    download.__GONEONIZE_VERSION__ = VERSION  # type: ignore[attr-defined]
+    download.download = _refuse_download  # type: ignore[attr-defined]
+
+
+def _stub(name: str, folder: Path | None = None) -> ModuleType:
+    module = ModuleType(name)
+    if folder is not None:
+        module.__path__ = [str(folder)]
+    sys.modules[name] = module
+    return module
+
+
+def _refuse_download() -> NoReturn:
+    raise LibraryUnusable("the shared library is missing or does not fit; downloading one at run time is refused")

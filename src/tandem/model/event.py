@@ -1,0 +1,76 @@
+"""Domain events: the one stream that logs, counters, alerts, the report and the dashboard read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from tandem.model.ids import AccountId
+from tandem.model.states import Slot
+
+
+class EventType(StrEnum):
+    """Event names are a public contract: operators search their logs for them."""
+
+    ACCOUNT_ADDED = "account_added"
+    ACCOUNT_REMOVED = "account_removed"
+    BACKUP_CONNECTION_READY = "backup_connection_ready"
+    DEAD_LETTER = "dead_letter"
+    HOST_ENDED = "host_ended"
+    HOST_LOG = "host_log"
+    MESSAGE_SENT = "message_sent"
+    MESSAGE_SEND_FAILED = "message_send_failed"
+    MESSAGE_SEND_UNKNOWN = "message_send_unknown"
+    PAIRING_STARTED = "pairing_started"
+    PAIRING_FAILED = "pairing_failed"
+    PAIRING_SUCCEEDED = "pairing_succeeded"
+    BATCH_SAVED = "batch_saved"
+    STORE_DEGRADED = "store_degraded"
+    STORE_RESTORED = "store_restored"
+    PROACTIVE_RECONNECT = "proactive_reconnect"
+    QUEUE_RESTORED = "queue_restored"
+    RATE_LIMIT_DETECTED = "rate_limit_detected"
+    SESSION_OFFLINE = "session_offline"
+    SESSION_ONLINE = "session_online"
+    SESSION_STATE = "session_state"
+    SHUTDOWN_COMPLETE = "shutdown_complete"
+    SWITCHED_TO_BACKUP = "switched_to_backup"
+    SWITCHED_TO_PRIMARY = "switched_to_primary"
+    DAEMON_STARTED = "daemon_started"
+    ALERT = "alert"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened. ``timestamp`` in Unix seconds; ``data`` holds JSON values, never a secret or a number.
+
+    ``message`` is one human sentence, the same that stands in the log.
+    """
+
+    id: str
+    type: EventType
+    message: str
+    timestamp: float
+    account: AccountId | None = None
+    slot: Slot | None = None
+    generation: int = 0
+    reason: str = ""
+    data: Mapping[str, object] = field(default_factory=dict)
+
+
+class Publish(Protocol):
+    """How any part tells what happened. Never blocks, never raises: telling must not hurt doing."""
+
+    def __call__(
+        self,
+        type: EventType,  # noqa: A002 - the field's name everywhere else
+        message: str,
+        *,
+        account: AccountId | None = None,
+        slot: Slot | None = None,
+        generation: int = 0,
+        reason: str = "",
+        **data: object,
+    ) -> None: ...

@@ -1,0 +1,57 @@
+"""What the outside is shown of an account: immutable snapshots, taken in one instant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tandem.model.account import Account
+from tandem.model.ids import AccountId
+from tandem.model.states import AccountStatus, Role, SessionState, Slot
+
+
+class PairMethod(StrEnum):
+    QR = "qr"
+    CODE = "code"
+
+
+@dataclass(frozen=True, slots=True)
+class PairingView:
+    """A pairing under way. ``text`` is the QR text or the code to type, empty until there is one: a secret.
+
+    Times in Unix seconds: ``expires_at`` of this text, ``deadline`` of the whole pairing.
+    """
+
+    account: AccountId
+    slot: Slot
+    method: PairMethod
+    text: str
+    expires_at: float
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class SlotView:
+    """``since`` in Unix seconds; ``quality`` 0 … 1, None while unknown; ``ping_ms`` the last round trip."""
+
+    slot: Slot
+    device: str
+    role: Role
+    state: SessionState
+    reason: str
+    since: float
+    generation: int
+    quality: float | None
+    ping_ms: float | None
+    restarts: int
+    pairing: PairingView | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    account: Account
+    status: AccountStatus
+    slots: tuple[SlotView, SlotView]
+
+    def slot(self, slot: Slot) -> SlotView:
+        return self.slots[0] if self.slots[0].slot is slot else self.slots[1]

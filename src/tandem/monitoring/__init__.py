@@ -1,0 +1,1 @@
+"""Telling people: the stream of domain events and its readers."""

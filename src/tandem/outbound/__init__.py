@@ -1,0 +1,1 @@
+"""From an accepted message to a known fate: dispatcher, pacing, reconciliation."""

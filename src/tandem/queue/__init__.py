@@ -1,0 +1,1 @@
+"""The durable queue: one SQLite database, group commit, synchronous=FULL."""

@@ -1,0 +1,210 @@
+"""Every setting, typed, grouped, documented. Environment over config file over default.
+
+The public names stand in the table of the README, which is generated from here (``tandem check --settings``). Names
+that operators bring along (``PORT``, ``USE_MESSAGE_BATCHING``, ``RAILWAY_…``) are kept; everything else is
+``TANDEM_<GROUP>__<NAME>``. The config file is TOML, named by ``TANDEM_CONFIG``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from tandem.errors import Misconfigured
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class ApiSettings(BaseModel):
+    """The HTTP API and the dashboard."""
+
+    host: str = Field("", description="Address to listen on. Empty: loopback without a token, all interfaces with one.")
+    max_body_bytes: Count = Field(1_048_576, description="Largest accepted request body.")
+    max_accounts: Count = Field(100, description="Most accounts that may be added.")
+
+
+class DeviceSettings(BaseModel):
+    """The processes that run the WhatsApp library."""
+
+    hello_timeout: Seconds = Field(10.0, description="Seconds a new host has to say that it is up.")
+    connect_timeout: Seconds = Field(30.0, description="Seconds from a host's start to being online.")
+    heartbeat_interval: Seconds = Field(1.0, description="Seconds between a host's heartbeats.")
+    heartbeat_timeout: Seconds = Field(10.0, description="Silence of a host after which it is killed.")
+    command_timeout: Seconds = Field(80.0, description="Seconds a library call may take before its host is killed.")
+    send_timeout: Seconds = Field(10.0, description="Seconds to wait for the server's ack of a send.")
+    stop_grace: Seconds = Field(1.5, description="Seconds a host has to disconnect before it is killed.")
+
+
+class SessionSettings(BaseModel):
+    """Reconnection and the pair."""
+
+    backoff_first: Seconds = Field(1.0, description="Upper bound of the first wait before a host is started again.")
+    backoff_max: Seconds = Field(60.0, description="Upper bound of any wait; waits are full-jitter.")
+    stable_after: Seconds = Field(60.0, description="Seconds online after which the backoff starts over.")
+    library_retry: Seconds = Field(3.0, description="Seconds the library's own first retry has before we recycle.")
+    backup_start_delay: float = Field(0.5, ge=0, description="Seconds the backup starts after the primary.")
+    restart_intensity: Count = Field(10, description="Restarts of a host within the period that park its slot.")
+    restart_period: Seconds = Field(300.0, description="Length of that period in seconds.")
+    pairing_window: Seconds = Field(150.0, description="Seconds a pairing may take before it is given up.")
+
+
+class QueueSettings(BaseModel):
+    """The durable queue."""
+
+    max_inbox: Count = Field(1_000_000, description="Messages held on disk while the store does not answer.")
+    max_outbox: Count = Field(10_000, description="Messages waiting to be sent per account; beyond it: 429.")
+    outbox_expiry: Seconds = Field(86_400.0, description="Age in seconds at which an unsent message expires.")
+    dedupe_days: Count = Field(30, description="Days a message's key is remembered to recognise late copies.")
+
+
+class WriterSettings(BaseModel):
+    """The batched writer into the store."""
+
+    max_documents: Count = Field(100, description="Most messages in one batch.")
+    max_bytes: Count = Field(3_500_000, description="Most bytes in one batch.")
+    deadline: Seconds = Field(10.0, description="Seconds one write may take.")
+
+
+class LogSettings(BaseModel):
+    """Logs: one JSON line each on stdout in production, readable lines on a terminal."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else json.")
+
+
+class Settings(BaseSettings):
+    """All of it. Built once by ``load``; raises nothing else than Misconfigured there."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TANDEM_",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    port: int = Field(5002, validation_alias="PORT", ge=0, le=65535, description="Port of the API. 0: any free one.")
+    data_dir: Path = Field(Path("data"), description="Queue, embedded store, session keys. On Railway: the volume.")
+    allow_ephemeral: bool = Field(
+        default=False, description="Run on Railway although the data directory is not on the volume."
+    )
+    store: Literal["auto", "sqlite", "firestore"] = Field("auto", description="Where messages end up.")
+    api_token: SecretStr | None = Field(None, description="Admin token. Without it: loopback only.")
+    read_token: SecretStr | None = Field(None, description="Token that may read, with numbers masked.")
+    emulator: str | None = Field(None, description="host:port of a wa-emulator on loopback, instead of WhatsApp.")
+    instance: str = Field("", description="Name of this instance in logs and health. Empty: made up at start.")
+
+    firebase_service_account: SecretStr | None = Field(
+        None, validation_alias="FIREBASE_SERVICE_ACCOUNT", description="Service account, JSON or base64 of it."
+    )
+    google_application_credentials: Path | None = Field(
+        None, validation_alias="GOOGLE_APPLICATION_CREDENTIALS", description="Path of a service account file."
+    )
+    firestore_emulator_host: str | None = Field(
+        None, validation_alias="FIRESTORE_EMULATOR_HOST", description="host:port of the Firestore emulator."
+    )
+    use_message_batching: bool = Field(
+        default=True, validation_alias="USE_MESSAGE_BATCHING", description="false: batches of one message."
+    )
+    railway_environment: str | None = Field(
+        None,
+        validation_alias=AliasChoices("RAILWAY_ENVIRONMENT_NAME", "RAILWAY_ENVIRONMENT"),
+        description="Set by Railway; means production.",
+    )
+    railway_volume: Path | None = Field(
+        None, validation_alias="RAILWAY_VOLUME_MOUNT_PATH", description="Set by Railway when there is a volume."
+    )
+    railway_commit: str = Field("", validation_alias="RAILWAY_GIT_COMMIT_SHA", description="Set by Railway.")
+
+    api: ApiSettings = ApiSettings()
+    device: DeviceSettings = DeviceSettings()
+    session: SessionSettings = SessionSettings()
+    queue: QueueSettings = QueueSettings()
+    writer: WriterSettings = WriterSettings()
+    log: LogSettings = LogSettings()
+
+    @field_validator("emulator")
+    @classmethod
+    def _loopback_only(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        host, _, port = value.rpartition(":")
+        try:
+            loopback = host == "localhost" or ip_address(host).is_loopback
+        except ValueError:
+            loopback = False
+        if not loopback or not port.isdigit():
+            raise ValueError("an emulator lives on this machine: write 127.0.0.1:PORT")
+        return f"127.0.0.1:{port}"
+
+    @property
+    def production(self) -> bool:
+        return self.railway_environment is not None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = os.environ.get("TANDEM_CONFIG")
+        file = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
+        return (init_settings, env_settings, *file)
+
+
+def load(overrides: Mapping[str, object] | None = None) -> Settings:
+    """Read the settings from environment and config file; ``overrides`` (command-line options) win.
+
+    Raises Misconfigured, naming every wrong setting and what to do, and no value of a secret.
+    """
+    _refuse_unknown_names()
+    path = os.environ.get("TANDEM_CONFIG")
+    if path and not Path(path).is_file():
+        raise Misconfigured(f"TANDEM_CONFIG names {path}, which is not a file")
+    try:
+        return Settings(**{name: value for name, value in (overrides or {}).items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()
+        )
+        raise Misconfigured(f"wrong settings: {problems}") from None
+    except ValueError as error:
+        raise Misconfigured(f"the config file cannot be read: {error}") from None
+
+
+def _refuse_unknown_names() -> None:
+    """A misspelt variable would silently do nothing: refuse it, with the nearest name that exists."""
+    known = set(environment_names()) | {"TANDEM_CONFIG"}
+    for name in os.environ:
+        if name.startswith("TANDEM_") and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise Misconfigured(f"{name} is not a setting{hint}")
+
+
+def environment_names() -> dict[str, str]:
+    """Every environment variable that is read, with its description."""
+    names: dict[str, str] = {}
+    for field, info in Settings.model_fields.items():
+        group = info.annotation
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            for inner, inner_info in group.model_fields.items():
+                names[f"TANDEM_{field}__{inner}".upper()] = inner_info.description or ""
+            continue
+        alias = info.validation_alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else [alias or f"TANDEM_{field}".upper()]
+        for choice in choices:
+            names[str(choice)] = info.description or ""
+    return names

@@ -1,0 +1,1 @@
+"""Where messages end up: Firestore, or the embedded SQLite store."""

@@ -1,0 +1,1 @@
+"""Keeping sessions alive: one actor an account (the pair), one a slot (the session)."""

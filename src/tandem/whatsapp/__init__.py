@@ -1,0 +1,1 @@
+"""The only room that knows the WhatsApp library: device hosts, the link to them, and decoding."""

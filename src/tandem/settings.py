@@ -51,7 +51,7 @@ class SessionSettings(BaseModel):
     stable_after: Seconds = Field(60.0, description="Seconds online after which the backoff starts over.")
     library_retry: Seconds = Field(3.0, description="Seconds the library's own first retry has before we recycle.")
     backup_start_delay: float = Field(0.5, ge=0, description="Seconds the backup starts after the primary.")
-    restart_intensity: Count = Field(10, description="Restarts of a host within the period that park its slot.")
+    restart_intensity: Count = Field(20, description="Crashes of a host within the period that park its slot.")
     restart_period: Seconds = Field(300.0, description="Length of that period in seconds.")
     pairing_window: Seconds = Field(150.0, description="Seconds a pairing may take before it is given up.")
 

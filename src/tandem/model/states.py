@@ -70,7 +70,6 @@ class SessionState(Numbered):
 
 _TERMINAL = frozenset(
     {
-        SessionState.CONFLICT,
         SessionState.LOGGED_OUT,
         SessionState.BANNED,
         SessionState.OUTDATED,

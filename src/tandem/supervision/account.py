@@ -1,0 +1,152 @@
+"""An account: the pair of its two sessions, and which of them is active."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from tandem.clock import Clock
+from tandem.errors import Conflict, NotOnline
+from tandem.model.account import Account
+from tandem.model.event import EventType, Publish
+from tandem.model.ids import ChatId
+from tandem.model.outbox import SendResult
+from tandem.model.states import AccountStatus, Role, SessionState, Slot
+from tandem.model.views import AccountView, PairingView, PairMethod, SlotView
+from tandem.policy import failover
+from tandem.policy import session_machine as machine
+from tandem.supervision.session import Session
+
+_DWELL = 5.0
+_LOGOUT_DEADLINE = 5.0
+
+
+class Pair:
+    """Moves the active role, sends through whoever has it, and answers for the account as a whole."""
+
+    def __init__(self, account: Account, clock: Clock, publish: Publish, on_online: Callable[[], None]) -> None:
+        self.account = account
+        self.active = Slot.PRIMARY
+        self.sessions: dict[Slot, Session] = {}
+        self._clock = clock
+        self._publish = publish
+        self._on_online = on_online
+        self._switched_at = float("-inf")
+        self._lost_at: float | None = None
+
+    def adopt(self, primary: Session, backup: Session) -> None:
+        self.sessions = {Slot.PRIMARY: primary, Slot.BACKUP: backup}
+        if backup.paired and not primary.paired:
+            self.active = Slot.BACKUP
+
+    def changed(self, session: Session, before: machine.Session) -> None:
+        """React to a session's move: the role first, then everybody who waits for somebody to be online."""
+        if session.slot is self.active and before.state.connected and not session.state.connected:
+            self._lost_at = self._clock.monotonic()
+        verdict = failover.choose(self._standing(), self._clock.monotonic(), _DWELL)
+        if verdict.moved:
+            self._move(verdict)
+        if session.state is SessionState.ONLINE:
+            self._announce_ready(session)
+            self._on_online()
+
+    async def send(self, chat: ChatId, text: str, secret: bytes, timeout: float) -> SendResult:
+        """Send through the active slot. Raises NotOnline when it cannot send."""
+        return await self._active().device.send(chat, text, secret, timeout)
+
+    def switch(self) -> None:
+        """Move the role because an operator asked. Raises Conflict, with the reason, if the standby cannot take it."""
+        verdict = failover.manual(self._standing())
+        if not verdict.moved:
+            raise Conflict(verdict.reason)
+        self._move(verdict)
+
+    def pair(self, slot: Slot, method: PairMethod) -> tuple[PairingView, bool]:
+        """Start linking a slot, or return the pairing under way and False. Raises Conflict if it is linked."""
+        session = self.sessions[slot]
+        if session.paired:
+            raise Conflict(f"the {slot} is linked already: unlink it on the phone, or remove the account, first")
+        if session.pairing is not None and session.pairing.method is method:
+            return session.pairing, False
+        return session.start_pairing(method), True
+
+    def restart(self, slot: Slot) -> None:
+        """Start a slot's host afresh, out of a parked or conflicting state too. Raises Conflict if it is not linked."""
+        session = self.sessions[slot]
+        if not session.paired:
+            raise Conflict(f"the {slot} is not linked: pair it instead")
+        session.tell(machine.Restart())
+
+    async def logout(self) -> None:
+        await asyncio.gather(*(session.logout(_LOGOUT_DEADLINE) for session in self.sessions.values()))
+
+    @property
+    def status(self) -> AccountStatus:
+        online = [session.state is SessionState.ONLINE for session in self.sessions.values()]
+        if all(online):
+            return AccountStatus.ONLINE
+        if any(session.state.connected for session in self.sessions.values()):
+            return AccountStatus.DEGRADED
+        paired = any(session.paired for session in self.sessions.values())
+        terminal = any(session.state.terminal for session in self.sessions.values())
+        return AccountStatus.OFFLINE if paired or terminal else AccountStatus.UNPAIRED
+
+    def view(self) -> AccountView:
+        return AccountView(self.account, self.status, (self._slot_view(Slot.PRIMARY), self._slot_view(Slot.BACKUP)))
+
+    def _active(self) -> Session:
+        if not self.sessions:
+            raise NotOnline("the account is starting")
+        return self.sessions[self.active]
+
+    def _standing(self) -> failover.Pair:
+        return failover.Pair(
+            self.active,
+            self._switched_at,
+            {slot: session.state for slot, session in self.sessions.items()},
+            {slot: session.reason for slot, session in self.sessions.items()},
+        )
+
+    def _move(self, verdict: failover.Verdict) -> None:
+        now = self._clock.monotonic()
+        gap = 0.0 if self._lost_at is None else now - self._lost_at
+        self.active, self._switched_at, self._lost_at = verdict.active, now, None
+        name = EventType.SWITCHED_TO_BACKUP if self.active is Slot.BACKUP else EventType.SWITCHED_TO_PRIMARY
+        self._publish(
+            name,
+            f"switched to {self.active}: {verdict.reason}",
+            account=self.account.id,
+            slot=self.active,
+            generation=self.sessions[self.active].generation,
+            reason=verdict.reason,
+            role_gap_ms=round(gap * 1000, 3),
+        )
+        self._on_online()
+
+    def _announce_ready(self, session: Session) -> None:
+        if session.slot is self.active:
+            return
+        self._publish(
+            EventType.BACKUP_CONNECTION_READY,
+            "Backup connection ready",
+            account=self.account.id,
+            slot=session.slot,
+            generation=session.generation,
+        )
+
+    def _slot_view(self, slot: Slot) -> SlotView:
+        session = self.sessions[slot]
+        role = Role.ACTIVE if slot is self.active else Role.STANDBY
+        return SlotView(
+            slot=slot,
+            device=session.device_jid,
+            role=role if session.paired else Role.NONE,
+            state=session.state,
+            reason=session.reason,
+            since=session.since,
+            generation=session.generation,
+            quality=None,
+            ping_ms=session.ping_ms,
+            restarts=max(0, session.starts - 1),
+            pairing=session.pairing,
+        )

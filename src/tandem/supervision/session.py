@@ -1,0 +1,260 @@
+"""One slot's session: the actor around the session machine.
+
+Everything that concerns the slot goes through one queue and is decided by ``policy.session_machine``; the actor only
+carries out effects and keeps the deadline. It owns the device host: one at a time, each a generation, and news of an
+older generation is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from tandem.clock import Clock, Random
+from tandem.errors import DataUnusable, NotOnline, TandemError
+from tandem.model import signals
+from tandem.model.account import Account, SlotRecord
+from tandem.model.event import EventType, Publish
+from tandem.model.message import RawEvent
+from tandem.model.states import SessionState
+from tandem.model.views import PairingView, PairMethod
+from tandem.policy import session_machine as machine
+from tandem.whatsapp.port import Device, DeviceFactory, DeviceListener, DeviceSpec
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPorts:
+    """What a session needs of the rest. ``changed`` is called after every move; nothing in here may block it."""
+
+    devices: DeviceFactory
+    publish: Publish
+    clock: Clock
+    random: Random
+    receive: Callable[[RawEvent], None]
+    import_leftover: Callable[[Sequence[RawEvent]], Awaitable[None]]
+    save: Callable[[SlotRecord], None]
+    changed: Callable[[Session, machine.Session], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    generation: int
+    input: machine.Input
+
+
+class Session:
+    """A slot of an account, from boot to shutdown. ``run`` is its one task."""
+
+    def __init__(self, account: Account, record: SlotRecord, limits: machine.Limits, ports: SessionPorts) -> None:
+        self.account = account
+        self.slot = record.slot
+        self.device_jid = record.device
+        self.generation = 0
+        self.ping_ms: float | None = None
+        self.starts = 0
+        self.pairing: PairingView | None = None
+        self.since = record.since
+        self._limits = limits
+        self._ports = ports
+        self._device: Device | None = None
+        self._news: asyncio.Queue[_News] = asyncio.Queue()
+        self._machine = machine.Session(paired=bool(record.device))
+        if record.state.terminal and record.state is not SessionState.OUTDATED:  # a new start may be a new release
+            self._machine = self._remembered(record)
+
+    @property
+    def state(self) -> SessionState:
+        return self._machine.state
+
+    @property
+    def reason(self) -> str:
+        return self._machine.reason
+
+    @property
+    def paired(self) -> bool:
+        return self._machine.paired
+
+    @property
+    def device(self) -> Device:
+        """The running host. Raises NotOnline if the session cannot send now."""
+        if self._device is None or not self.state.connected:
+            raise NotOnline(f"the {self.slot} is {self.state}")
+        return self._device
+
+    def tell(self, command: machine.Input) -> None:
+        """Put a command into the queue."""
+        self._news.put_nowait(_News(self.generation, command))
+
+    def acknowledge(self, generation: int, sequence: int) -> None:
+        """Let the journal of this generation's host forget what is durable; for an older one it no longer matters."""
+        if generation == self.generation and self._device is not None:
+            self._device.acknowledge(sequence)
+
+    def start_pairing(self, method: PairMethod) -> PairingView:
+        """Begin linking this slot; the QR or the code appears in ``pairing`` as soon as there is one."""
+        deadline = self._ports.clock.now() + self._limits.pairing_window
+        self.pairing = PairingView(self.account.id, self.slot, method, "", 0.0, deadline)
+        self.tell(machine.Pair())
+        return self.pairing
+
+    async def run(self) -> None:
+        """Start, then handle news and deadlines until cancelled; then the host is ended, without logging out."""
+        self.tell(machine.Start())
+        try:
+            while True:
+                await self._handle(await self._next())
+        finally:
+            await self._end_host(gently=True)
+
+    async def import_leftover(self) -> None:
+        """What a dead host journaled but could not hand over becomes durable before the next one starts."""
+        devices = self._ports.devices
+        events = await asyncio.to_thread(devices.leftover, self.account, self.slot)
+        if events:
+            await self._ports.import_leftover(events)
+            await asyncio.to_thread(devices.forget_leftover, self.account, self.slot)
+
+    async def logout(self, deadline: float) -> None:
+        """Unlink the device from the phone, best effort. Called from the operator's "delete account" only."""
+        if self._device is not None and self.state.connected:
+            try:
+                await self._device.logout(deadline)
+            except TandemError as error:
+                self._publish(EventType.SESSION_STATE, f"the {self.slot} could not be logged out: {error}")
+
+    async def _next(self) -> machine.Input:
+        while True:
+            try:
+                async with asyncio.timeout(self._time_left()):
+                    news = await self._news.get()
+            except TimeoutError:
+                return machine.Expired()
+            if news.generation == self.generation or isinstance(news.input, _COMMANDS):
+                return news.input
+
+    def _time_left(self) -> float | None:
+        deadline = self._machine.deadline
+        return max(0.0, deadline - self._ports.clock.monotonic()) if deadline else None
+
+    async def _handle(self, news: machine.Input) -> None:
+        self._note(news)
+        before = self._machine
+        chance = self._ports.random.uniform(0.0, 1.0)
+        decision = machine.decide(before, news, self._ports.clock.monotonic(), chance, self._limits)
+        self._machine = decision.session
+        if decision.session.state is not before.state:
+            self.since = self._ports.clock.now()
+            self._moved(before, decision.sentence)
+        for effect in decision.effects:
+            await self._carry_out(effect)
+
+    def _note(self, news: machine.Input) -> None:
+        """Remember what is shown to people but decides nothing."""
+        match news:
+            case signals.PingTimed(milliseconds):
+                self.ping_ms = milliseconds
+            case signals.QrShown(text, expires_in) if self.pairing and self.pairing.method is PairMethod.QR:
+                self._show(text, expires_in)
+            case signals.PairSucceeded(device):
+                self.device_jid = device
+                self._publish(EventType.PAIRING_SUCCEEDED, f"the {self.slot} is linked")
+            case signals.PairFailed(reason):
+                self._publish(EventType.PAIRING_FAILED, f"the {self.slot} could not be linked: {reason}", reason)
+
+    def _show(self, text: str, lasts: float) -> None:
+        if self.pairing is not None:
+            expires = self._ports.clock.now() + lasts
+            old = self.pairing
+            self.pairing = PairingView(old.account, old.slot, old.method, text, expires, old.deadline)
+
+    def _moved(self, before: machine.Session, sentence: str) -> None:
+        now = self._machine
+        if now.state is not SessionState.PAIRING:
+            self.pairing = None
+        if before.paired and not now.paired:
+            self.device_jid = ""
+        if now.state.terminal or before.state.terminal or now.paired != before.paired:
+            self._ports.save(self.record())
+        self._publish(_event_of(before.state, now.state), f"{self.slot}: {sentence}", now.reason)
+        self._ports.changed(self, before)
+
+    def record(self) -> SlotRecord:
+        """What is to be remembered of this slot."""
+        until = 0.0
+        if self.state is SessionState.BANNED:
+            until = self._ports.clock.now() + (self._machine.deadline - self._ports.clock.monotonic())
+        state = self.state if self.state.terminal else SessionState.STOPPED
+        return SlotRecord(self.account.id, self.slot, self.device_jid, state, self.reason, self.since, until)
+
+    def _remembered(self, record: SlotRecord) -> machine.Session:
+        left = max(0.001, record.until - self._ports.clock.now())
+        return machine.Session(
+            state=record.state,
+            reason=record.reason,
+            since=self._ports.clock.monotonic(),
+            deadline=self._ports.clock.monotonic() + left if record.state is SessionState.BANNED else 0.0,
+            paired=bool(record.device),
+        )
+
+    async def _carry_out(self, effect: machine.Effect) -> None:
+        match effect:
+            case machine.Effect.START_HOST:
+                await self._start_host(pairing=False)
+            case machine.Effect.START_PAIRING:
+                await self._start_host(pairing=True)
+            case machine.Effect.STOP_HOST:
+                await self._end_host(gently=True)
+            case machine.Effect.KILL_HOST:
+                await self._end_host(gently=False)
+            case machine.Effect.QUARANTINE_KEYS:
+                await asyncio.to_thread(self._ports.devices.quarantine, self.account, self.slot, self.reason)
+
+    async def _start_host(self, *, pairing: bool) -> None:
+        await self._end_host(gently=False)
+        self.generation += 1
+        self.starts += 1
+        generation = self.generation
+        listener = DeviceListener(lambda signal: self._news.put_nowait(_News(generation, signal)), self._ports.receive)
+        try:
+            await self.import_leftover()
+            spec = DeviceSpec(self.account, self.slot, generation, pairing)
+            self._device = await self._ports.devices.start(spec, listener)
+            if pairing and self.pairing and self.pairing.method is PairMethod.CODE:
+                code = await self._device.pair_by_code(self.account.number, self._limits.connect_timeout)
+                self._show(code, self._limits.pairing_window)
+        except DataUnusable as error:
+            self._news.put_nowait(_News(generation, signals.LoggedOut(str(error), on_connect=False)))
+        except TandemError as error:
+            self._news.put_nowait(_News(generation, machine.StartFailed(str(error))))
+
+    async def _end_host(self, *, gently: bool) -> None:
+        device, self._device = self._device, None
+        if device is None:
+            return
+        self.generation += 1  # whatever it still says is of the past
+        if not gently:
+            device.kill()
+        await device.stop()
+
+    def _publish(self, event: EventType, sentence: str, reason: str = "") -> None:
+        self._ports.publish(
+            event,
+            sentence,
+            account=self.account.id,
+            slot=self.slot,
+            generation=self.generation,
+            reason=reason,
+            state=str(self.state),
+        )
+
+
+_COMMANDS = (machine.Start, machine.Pair, machine.Restart)
+
+
+def _event_of(before: SessionState, after: SessionState) -> EventType:
+    if after is SessionState.ONLINE:
+        return EventType.SESSION_ONLINE
+    if before.connected:
+        return EventType.SESSION_OFFLINE
+    return EventType.PAIRING_STARTED if after is SessionState.PAIRING else EventType.SESSION_STATE

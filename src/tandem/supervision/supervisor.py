@@ -1,0 +1,213 @@
+"""All accounts of this instance: adds, removes and keeps them, and lets no account hurt another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from tandem.clock import Clock, Random
+from tandem.errors import Conflict, DataUnusable, NotFound
+from tandem.model.account import Account, SlotRecord
+from tandem.model.event import EventType, Publish
+from tandem.model.ids import AccountId, Number, account_id, masked
+from tandem.model.message import RawEvent
+from tandem.model.states import SessionState, Slot
+from tandem.model.views import AccountView, PairingView, PairMethod
+from tandem.policy import session_machine as machine
+from tandem.queue.registry import Registry
+from tandem.supervision.account import Pair
+from tandem.supervision.session import Session, SessionPorts
+from tandem.whatsapp.port import DeviceFactory
+
+_log = structlog.get_logger(__name__)
+_CRASH_PAUSE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorPorts:
+    """What the supervisor stands on. ``serve`` runs an account's dispatcher until cancelled; ``wake`` rouses it."""
+
+    devices: DeviceFactory
+    registry: Registry
+    publish: Publish
+    clock: Clock
+    random: Random
+    receive: Callable[[RawEvent], None]
+    import_leftover: Callable[[Sequence[RawEvent]], Awaitable[None]]
+    serve: Callable[[Pair], Awaitable[None]]
+    wake: Callable[[AccountId], None]
+    save_account: Callable[[Account], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Member:
+    pair: Pair
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+class Supervisor:
+    """Implements the API's ``Accounts``. Start it with ``start`` after the queue is restored, end it with ``stop``."""
+
+    def __init__(self, limits: machine.Limits, backup_delay: float, max_accounts: int, ports: SupervisorPorts) -> None:
+        self._limits = limits
+        self._backup_delay = backup_delay
+        self._max_accounts = max_accounts
+        self._ports = ports
+        self._members: dict[AccountId, _Member] = {}
+        self._saves: set[asyncio.Task[None]] = set()
+
+    async def prepare(self) -> None:
+        """Load every account and make what dead hosts left behind durable. Connects nothing."""
+        for account, records in await self._ports.registry.load():
+            await self._adopt(account, {record.slot: record for record in records})
+        for member in self._members.values():
+            for session in member.pair.sessions.values():
+                await session.import_leftover()
+
+    def start(self) -> None:
+        """Bring all accounts up."""
+        for member in self._members.values():
+            self._launch(member)
+
+    async def stop(self) -> None:
+        """Disconnect every device, logging none out."""
+        await asyncio.gather(*(self._halt(member) for member in self._members.values()))
+        if self._saves:
+            await asyncio.wait(self._saves)
+
+    async def add(self, name: str, number: Number) -> tuple[AccountView, bool]:
+        identity = account_id(number)
+        if identity in self._members:
+            return self._members[identity].pair.view(), False
+        if len(self._members) >= self._max_accounts:
+            raise Conflict(f"there are {self._max_accounts} accounts, the most allowed (TANDEM_API__MAX_ACCOUNTS)")
+        account = Account(identity, number, name or masked(number), self._ports.clock.now())
+        await self._ports.registry.save_account(account)
+        member = await self._adopt(account, {})
+        self._launch(member)
+        self._in_background(self._ports.save_account(account))
+        self._ports.publish(EventType.ACCOUNT_ADDED, "account added", account=identity)
+        if not member.pair.sessions[Slot.PRIMARY].paired:
+            member.pair.pair(Slot.PRIMARY, PairMethod.QR)
+        return member.pair.view(), True
+
+    def list(self) -> Sequence[AccountView]:
+        return [member.pair.view() for member in self._members.values()]
+
+    def get(self, account: AccountId) -> AccountView:
+        return self._member(account).pair.view()
+
+    def pair_of(self, account: AccountId) -> Pair:
+        """Raise NotFound if there is no such account."""
+        return self._member(account).pair
+
+    async def pair(self, account: AccountId, slot: Slot, method: PairMethod) -> tuple[PairingView, bool]:
+        return self._member(account).pair.pair(slot, method)
+
+    async def switch(self, account: AccountId) -> AccountView:
+        pair = self._member(account).pair
+        pair.switch()
+        return pair.view()
+
+    async def restart(self, account: AccountId, slot: Slot) -> AccountView:
+        pair = self._member(account).pair
+        pair.restart(slot)
+        return pair.view()
+
+    async def remove(self, account: AccountId) -> None:
+        member = self._member(account)
+        await member.pair.logout()
+        del self._members[account]
+        await self._halt(member)
+        for slot in Slot:
+            await asyncio.to_thread(self._ports.devices.quarantine, member.pair.account, slot, "account removed")
+        await self._ports.registry.remove_account(account)
+        self._ports.publish(EventType.ACCOUNT_REMOVED, "account removed; its conversations stay", account=account)
+
+    def acknowledge(self, event: RawEvent) -> None:
+        """Everything of this event's slot up to it is durable."""
+        member = self._members.get(event.account)
+        if member is not None:
+            member.pair.sessions[event.slot].acknowledge(event.generation, event.sequence)
+
+    def _member(self, account: AccountId) -> _Member:
+        member = self._members.get(account)
+        if member is None:
+            raise NotFound("there is no such account")
+        return member
+
+    async def _adopt(self, account: Account, records: dict[Slot, SlotRecord]) -> _Member:
+        ports = self._ports
+        pair = Pair(account, ports.clock, ports.publish, lambda: ports.wake(account.id))
+        session_ports = SessionPorts(
+            devices=ports.devices,
+            publish=ports.publish,
+            clock=ports.clock,
+            random=ports.random,
+            receive=ports.receive,
+            import_leftover=ports.import_leftover,
+            save=lambda record: self._in_background(ports.registry.save_slot(record)),
+            changed=pair.changed,
+        )
+        sessions = [
+            Session(account, await self._current(account, slot, records.get(slot)), self._limits, session_ports)
+            for slot in (Slot.PRIMARY, Slot.BACKUP)
+        ]
+        pair.adopt(*sessions)
+        self._members[account.id] = _Member(pair)
+        return self._members[account.id]
+
+    async def _current(self, account: Account, slot: Slot, record: SlotRecord | None) -> SlotRecord:
+        """The slot as its key store has it; an unusable store is set aside, and the slot says so."""
+        devices = self._ports.devices
+        try:
+            device = await asyncio.to_thread(devices.paired_device, account, slot)
+        except DataUnusable as error:
+            await asyncio.to_thread(devices.quarantine, account, slot, str(error))
+            now = self._ports.clock.now()
+            return SlotRecord(account.id, slot, "", SessionState.LOGGED_OUT, f"{error}; link it again", now)
+        if record is None:
+            return SlotRecord(account.id, slot, device, SessionState.STOPPED, "", self._ports.clock.now())
+        return SlotRecord(account.id, slot, device, record.state, record.reason, record.since, record.until)
+
+    def _launch(self, member: _Member) -> None:
+        pair = member.pair
+        delays = {Slot.PRIMARY: 0.0, Slot.BACKUP: self._backup_delay}
+        jobs = {f"session {slot}": (session.run, delays[slot]) for slot, session in pair.sessions.items()}
+        jobs["dispatcher"] = (lambda: self._ports.serve(pair), 0.0)
+        member.tasks = [
+            asyncio.create_task(self._keep(pair.account.id, name, job, delay), name=f"{name} {pair.account.id}")
+            for name, (job, delay) in jobs.items()
+        ]
+
+    async def _keep(self, account: AccountId, name: str, job: Callable[[], Awaitable[None]], delay: float) -> None:
+        """Run a job for ever: a defect in it costs this slot a pause, and nobody else anything."""
+        await self._ports.clock.sleep(delay)
+        while True:
+            try:
+                await job()
+            except Exception:  # noqa: BLE001 - whatever it is, it is logged and the job starts anew
+                _log.exception("account_task_failed", account=account, task=name)
+            await self._ports.clock.sleep(_CRASH_PAUSE)
+
+    async def _halt(self, member: _Member) -> None:
+        for task in member.tasks:
+            task.cancel()
+        if member.tasks:
+            await asyncio.wait(member.tasks)
+
+    def _in_background(self, work: Awaitable[None]) -> None:
+        """Durable bookkeeping that must not delay a decision; a failure is logged, the next save repairs it."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception:  # noqa: BLE001 - nobody awaits this; the log is where it can be seen
+                _log.exception("bookkeeping_failed")
+
+        task = asyncio.create_task(guarded())
+        self._saves.add(task)
+        task.add_done_callback(self._saves.discard)

@@ -1,0 +1,47 @@
+"""Where the figures come from: callables that the daemon hands in, read when somebody asks.
+
+Each figure has one owner, who counts it once; monitoring only reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tandem.model.ids import AccountId
+from tandem.model.views import AccountView
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Messages of one account since the start: first copies, further copies, written to the store, sent."""
+
+    received: int = 0
+    duplicates: int = 0
+    stored: int = 0
+    sent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in a queue: how many, and the age of the oldest in seconds (0 when empty)."""
+
+    depth: int = 0
+    oldest_age: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Each is called on the event loop and must answer at once, from memory."""
+
+    accounts: Callable[[], Sequence[AccountView]] = tuple
+    traffic: Callable[[], Mapping[AccountId, Traffic]] = dict
+    inbox: Callable[[], Backlog] = Backlog
+    outbox: Callable[[], Backlog] = Backlog
+    batch: Callable[[], int] = int
+    """Messages in the batch that is being written now."""
+
+
+def messages_processed(traffic: Mapping[AccountId, Traffic]) -> int:
+    """Return how many messages came in or went out, copies not counted."""
+    return sum(each.received + each.sent for each in traffic.values())

@@ -1,0 +1,103 @@
+"""An in-memory twin of the device hosts, for unit tests and simulation: does what it is told, remembers what it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tandem.errors import DataUnusable, NotOnline
+from tandem.model import signals
+from tandem.model.account import Account
+from tandem.model.ids import ChatId, Jid
+from tandem.model.message import RawEvent
+from tandem.model.outbox import SendOutcome, SendResult
+from tandem.model.signals import Signal
+from tandem.model.states import Slot
+from tandem.whatsapp.port import DeviceListener, DeviceSpec
+
+
+@dataclass
+class TwinDevice:
+    spec: DeviceSpec
+    listener: DeviceListener
+    pid: int = 1
+    alive: bool = True
+    stopped_gently: bool = False
+    logged_out: bool = False
+    acknowledged: int = 0
+    sent: list[tuple[ChatId, str]] = field(default_factory=list)
+
+    def says(self, *news: Signal) -> None:
+        for item in news:
+            self.listener.signal(item)
+
+    def dies(self, code: int = -9, reason: str = "killed") -> None:
+        self.alive = False
+        self.says(signals.HostEnded(code, reason))
+
+    def acknowledge(self, sequence: int) -> None:
+        self.acknowledged = sequence
+
+    async def send(self, chat: ChatId, text: str, secret: bytes, timeout: float) -> SendResult:  # noqa: ARG002
+        if not self.alive:
+            raise NotOnline("the host is gone")
+        self.sent.append((chat, text))
+        return SendResult(SendOutcome.ACCEPTED, f"3EB0{len(self.sent):04d}", 1)
+
+    async def probe(self, timeout: float) -> float:  # noqa: ARG002
+        return 1.0
+
+    async def mark_read(self, chat: Jid, sender: Jid, message_ids: Sequence[str], timeout: float) -> None: ...
+
+    async def pair_by_code(self, number: str, timeout: float) -> str:  # noqa: ARG002
+        return "ABCD-EFGH"
+
+    async def logout(self, timeout: float) -> None:  # noqa: ARG002
+        self.logged_out = True
+
+    async def stop(self) -> None:
+        self.stopped_gently = self.alive
+        self.alive = False
+
+    def kill(self) -> None:
+        self.alive = False
+
+
+@dataclass
+class TwinDevices:
+    """``paired`` holds the linked slots, ``broken`` those whose key store is corrupt."""
+
+    paired: dict[tuple[str, Slot], str] = field(default_factory=dict)
+    broken: set[tuple[str, Slot]] = field(default_factory=set)
+    journals: dict[tuple[str, Slot], list[RawEvent]] = field(default_factory=dict)
+    quarantined: list[tuple[str, Slot]] = field(default_factory=list)
+    started: list[TwinDevice] = field(default_factory=list)
+    refuse: bool = False
+
+    async def start(self, spec: DeviceSpec, listener: DeviceListener) -> TwinDevice:
+        if self.refuse:
+            raise NotOnline("the host did not come up in time")
+        device = TwinDevice(spec, listener, pid=len(self.started) + 1)
+        self.started.append(device)
+        return device
+
+    def last(self, slot: Slot) -> TwinDevice:
+        return next(device for device in reversed(self.started) if device.spec.slot is slot)
+
+    def paired_device(self, account: Account, slot: Slot) -> str:
+        if (account.id, slot) in self.broken:
+            raise DataUnusable("the session database is corrupt")
+        return self.paired.get((account.id, slot), "")
+
+    def leftover(self, account: Account, slot: Slot) -> Sequence[RawEvent]:
+        return self.journals.get((account.id, slot), [])
+
+    def forget_leftover(self, account: Account, slot: Slot) -> None:
+        self.journals.pop((account.id, slot), None)
+
+    def quarantine(self, account: Account, slot: Slot, why: str) -> Path | None:  # noqa: ARG002
+        self.quarantined.append((account.id, slot))
+        self.paired.pop((account.id, slot), None)
+        self.broken.discard((account.id, slot))
+        return None

@@ -1,0 +1,117 @@
+"""The composition of the emulator, usable in-process: ``async with Emulator() as emulator: …``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from wa_emulator import certificates
+from wa_emulator.clients import Clients
+from wa_emulator.codec import Codec
+from wa_emulator.connection import Plumbing
+from wa_emulator.control import Handler, control_routes
+from wa_emulator.directory import Directory, canonical
+from wa_emulator.journal import Forgetful
+from wa_emulator.keys import KeyPair
+from wa_emulator.ledger import Ledger
+from wa_emulator.noise import ServerIdentity
+from wa_emulator.pairing import Pairing
+from wa_emulator.phones import Phones
+from wa_emulator.relay import Relay
+from wa_emulator.transcript import Transcript
+from wa_library.tokens import token_tables
+
+LOOPBACK = "127.0.0.1"
+_BATCH = 25
+_BODY_BYTES = 8 * 1024 * 1024
+
+_log = logging.getLogger("wa_emulator")
+
+
+class Emulator:
+    """A WhatsApp server on loopback. Port 0 lets the system choose; ``port`` says which after the start."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.port = port
+        self._runner: web.AppRunner | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def root_key(self) -> bytes:
+        """The public key (32 bytes) that clients must trust instead of WhatsApp's."""
+        return self._root.public
+
+    async def start(self) -> None:
+        """Serve. Raises OSError if the port is taken."""
+        codec = Codec(await asyncio.to_thread(token_tables))
+        journal = Forgetful()
+        self._root, server_key = KeyPair(), KeyPair()
+        self.transcript = Transcript()
+        self.ledger = Ledger(journal)
+        self.directory = Directory(journal)
+        self._phones = Phones(self.directory, self.ledger)
+        self._relay = Relay(self.directory, self.ledger, self._phones, codec)
+        self._pairing = Pairing(self.directory)
+        identity = ServerIdentity(server_key, certificates.chain(self._root, server_key))
+        plumbing = Plumbing(codec, journal, self.transcript)
+        self.clients = Clients(plumbing, identity, self.directory, self._relay, self._pairing)
+        await self._listen()
+
+    async def stop(self) -> None:
+        """Leave abruptly, as a server that is killed: clients see their connections break."""
+        for connection in self.clients:
+            connection.abort()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _listen(self) -> None:
+        application = web.Application(middlewares=[self._sort], client_max_size=_BODY_BYTES)
+        control_routes(application, self)
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, LOOPBACK, self.port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    @web.middleware
+    async def _sort(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """WebSocket upgrades at any path are clients; all else is the control API."""
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await self.clients.accept(request)
+        return await handler(request)
+
+    def add_phone(self, number: str, name: str = "") -> None:
+        """Make a phone that can link devices. Raises ValueError for a bad number."""
+        self.directory.add_phone(canonical(number), name)
+
+    async def scan(self, number: str, qr: str) -> str:
+        """Scan a QR's text with a phone; return the new device's JID. Raises UnknownNumber or ScanRefused."""
+        account = self.directory.phone(canonical(number))
+        device = await self._pairing.scan(account, qr)
+        self._relay.announce_devices(account, device, "add")
+        return str(device.jid)
+
+    async def send(self, sender: str, to: str, text: str, count: int = 1) -> list[str]:
+        """Type a message on a phone (or contact) ``count`` times; return the ids. Raises ValueError."""
+        author, reader = self.directory.account(canonical(sender)), self.directory.account(canonical(to))
+        ids = []
+        for number in range(count):
+            message_id, mail = self._phones.type(author, reader, text)
+            self._relay.post(mail)
+            ids.append(message_id)
+            if number % _BATCH == _BATCH - 1:
+                await asyncio.sleep(0)
+        return ids

@@ -47,11 +47,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
+        self._clock_resolution = 1e-6  # after virtual years a float's steps exceed the real clock's resolution
 
     def time(self) -> float:
         return self._jumping.now
 
-    def run_in_executor(self, _executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(  # type: ignore[override]  # the same, without its type variables
+        self,
+        executor: Any,  # noqa: ARG002 - the signature is asyncio's
+        func: Callable[..., Any],
+        *args: Any,
+    ) -> asyncio.Future[Any]:
         future = self.create_future()
         try:
             future.set_result(func(*args))

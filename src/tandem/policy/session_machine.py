@@ -140,8 +140,8 @@ def _command(session: Session, command: Input, now: float, limits: Limits) -> De
 
 
 def _start_pairing(session: Session, now: float, limits: Limits) -> Decision:
-    if session.paired or session.state is S.PAIRING:
-        return Decision(session, (), "not pairing: the slot is linked already, or a pairing is under way")
+    if session.paired:
+        return Decision(session, (), "not pairing: the slot is linked already")
     moved = _moved(session, S.PAIRING, "waiting for a scan", now, limits.pairing_window)
     return Decision(moved, (Effect.KILL_HOST, Effect.START_PAIRING), "pairing: waiting for the phone to scan")
 

@@ -62,6 +62,7 @@ class Session:
         self._machine = machine.Session(paired=bool(record.device))
         if record.state.terminal and record.state is not SessionState.OUTDATED:  # a new start may be a new release
             self._machine = self._remembered(record)
+        self.tell(machine.Start())
 
     @property
     def state(self) -> SessionState:
@@ -99,13 +100,13 @@ class Session:
         return self.pairing
 
     async def run(self) -> None:
-        """Start, then handle news and deadlines until cancelled; then the host is ended, without logging out."""
-        self.tell(machine.Start())
+        """Handle news and deadlines until cancelled; then the host is ended, without logging out."""
         try:
             while True:
                 await self._handle(await self._next())
         finally:
             await self._end_host(gently=True)
+            self.tell(machine.Start())  # for the next run, should this one have ended by a defect
 
     async def import_leftover(self) -> None:
         """What a dead host journaled but could not hand over becomes durable before the next one starts."""
@@ -170,7 +171,7 @@ class Session:
 
     def _moved(self, before: machine.Session, sentence: str) -> None:
         now = self._machine
-        if now.state is not SessionState.PAIRING:
+        if before.state is SessionState.PAIRING:
             self.pairing = None
         if before.paired and not now.paired:
             self.device_jid = ""

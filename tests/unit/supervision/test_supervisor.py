@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
 from support.devices import TwinDevice, TwinDevices
 from support.virtual_time import SeededRandom, VirtualClock, run_virtually
-
 from tandem.errors import Conflict, NotFound, NotOnline
 from tandem.model import signals
 from tandem.model.account import Account, SlotRecord

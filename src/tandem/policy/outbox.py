@@ -1,0 +1,110 @@
+"""What may become of a message that was accepted for sending.
+
+    queued ──claim──► sending ──accepted──► sent ──delivered──► delivered ──read──► read
+      ▲  │               │ │ └──rejected──► failed
+      │  └─expire─► expired │
+      └──not sent────────┘  └──unknown, restart──► unknown ──echo, receipt──► sent …
+
+Invariants: nothing but ``queued`` is ever sent, and only a proof that it never left (``NOT_SENT``) leads back there, so
+no message is sent blindly again. Evidence of a server ack (a result, the partner's echo, a receipt) wins over every
+other opinion and is never taken back: sent, delivered and read only grow. Time spent offline is no input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from tandem.errors import Conflict
+from tandem.model.outbox import SendOutcome
+from tandem.model.states import OutboxState
+
+
+class Input(Enum):
+    """What happens to a row."""
+
+    CLAIM = "claim"  # the dispatcher is about to call the library
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    NOT_SENT = "not_sent"
+    UNKNOWN = "unknown"
+    RESTARTED = "restarted"  # the daemon ended while the call was under way
+    ECHO = "echo"  # the account's other device received the message
+    DELIVERED = "delivered"
+    READ = "read"
+    EXPIRE = "expire"
+
+    @classmethod
+    def of(cls, outcome: SendOutcome) -> Input:
+        return cls(outcome.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The new state, whether it is new, and why in words; ``attempt`` counts a call that reached the network."""
+
+    state: OutboxState
+    changed: bool
+    reason: str = ""
+    attempt: bool = False
+
+
+_PROOF = {
+    Input.ACCEPTED: OutboxState.SENT,
+    Input.ECHO: OutboxState.SENT,
+    Input.DELIVERED: OutboxState.DELIVERED,
+    Input.READ: OutboxState.READ,
+}
+_PROOF_WORDS = {
+    Input.ACCEPTED: "acknowledged by the server",
+    Input.ECHO: "seen by the account's other device",
+    Input.DELIVERED: "delivered",
+    Input.READ: "read",
+}
+_PROVEN = (OutboxState.SENT, OutboxState.DELIVERED, OutboxState.READ)
+_RESULTS = {
+    Input.REJECTED: OutboxState.FAILED,
+    Input.NOT_SENT: OutboxState.QUEUED,
+    Input.UNKNOWN: OutboxState.UNKNOWN,
+    Input.RESTARTED: OutboxState.UNKNOWN,
+}
+_RESULT_WORDS = {
+    Input.REJECTED: "refused by the server",
+    Input.NOT_SENT: "waits for a session that is online",
+    Input.UNKNOWN: "no answer: it may have been sent",
+    Input.RESTARTED: "the daemon ended during the send: it may have been sent",
+}
+_ATTEMPTS = frozenset({Input.ACCEPTED, Input.REJECTED, Input.UNKNOWN, Input.RESTARTED})
+
+
+def step(state: OutboxState, happened: Input, detail: str = "") -> Step:
+    """Decide. ``detail`` is the cause, if one is known, and becomes part of the reason.
+
+    Raises Conflict for what must never happen: to claim what is not queued, to expire what may have been sent.
+    """
+    if happened in _PROOF:
+        return _prove(state, happened)
+    if happened in _RESULTS:
+        return _conclude(state, happened, detail)
+    if state is not OutboxState.QUEUED:
+        raise Conflict(f"a message that is {state} cannot be {'sent' if happened is Input.CLAIM else 'expired'}")
+    if happened is Input.CLAIM:
+        return Step(OutboxState.SENDING, changed=True)
+    return Step(OutboxState.EXPIRED, changed=True, reason="not sent before its time was over")
+
+
+def _prove(state: OutboxState, happened: Input) -> Step:
+    proven = _PROOF[happened]
+    attempt = happened is Input.ACCEPTED
+    if state in _PROVEN and _PROVEN.index(state) >= _PROVEN.index(proven):
+        return Step(state, changed=False, attempt=attempt)
+    return Step(proven, changed=True, reason=_PROOF_WORDS[happened], attempt=attempt)
+
+
+def _conclude(state: OutboxState, happened: Input, detail: str) -> Step:
+    """A result counts for the call it belongs to; what was proven meanwhile stays."""
+    if state is not OutboxState.SENDING:
+        return Step(state, changed=False)
+    words = _RESULT_WORDS[happened]
+    reason = f"{words}: {detail}" if detail else words
+    return Step(_RESULTS[happened], changed=True, reason=reason, attempt=happened in _ATTEMPTS)

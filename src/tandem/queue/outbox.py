@@ -1,0 +1,225 @@
+"""The durable outbox: a message is on the disk before it counts as accepted, and so is every step of its way.
+
+Implements the API's ``Outgoing``. A row is named by its id for people and by its secret for WhatsApp: the secret
+travels in the message, so that the echo on the account's other device names the row.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from tandem.clock import Clock, Random
+from tandem.errors import Conflict, NotFound, Overloaded
+from tandem.model.ids import AccountId, ChatId
+from tandem.model.outbox import OutboxRow, SendOutcome, SendResult
+from tandem.model.states import OutboxState, Slot
+from tandem.policy.outbox import Input
+from tandem.queue import outbox_rows as rows
+from tandem.queue.database import Database
+from tandem.queue.inbox import Inbox, Verdict
+from tandem.queue.outbox_rows import SQL, Move
+from tandem.queue.own_messages import keep_sent
+from tandem.sqlite_schema import seal
+
+_KEY_BYTES = 32
+_KEYS_KEPT = 48 * 3600.0
+_RECEIPTS_KEPT = 24 * 3600.0
+_ROWS_KEPT = 30 * 24 * 3600.0
+_WAITING = frozenset({OutboxState.QUEUED, OutboxState.SENDING})
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    move: Move
+    kept: list[Verdict]
+
+
+class Outbox:
+    """Raises StoreUnavailable when the disk refuses; what raised was not done."""
+
+    def __init__(
+        self, database: Database, inbox: Inbox, clock: Clock, random: Random, *, max_backlog: int, expiry: float
+    ) -> None:
+        self.sent: Counter[AccountId] = Counter()
+        self._database = database
+        self._inbox = inbox
+        self._clock = clock
+        self._random = random
+        self._max_backlog = max_backlog
+        self._expiry = expiry
+        self._key = b""
+        self._waiting: dict[str, float] = {}
+        self._listeners: list[Callable[[AccountId], None]] = []
+
+    @property
+    def depth(self) -> int:
+        """Messages that wait to be sent or are being sent."""
+        return len(self._waiting)
+
+    @property
+    def oldest_age(self) -> float:
+        """Seconds since the oldest of them was accepted; 0 when none waits."""
+        oldest = next(iter(self._waiting.values()), None)
+        return 0.0 if oldest is None else max(0.0, self._clock.now() - oldest)
+
+    def subscribe(self, listener: Callable[[AccountId], None]) -> None:
+        """Have ``listener`` called on the event loop when an account may have something to send. It must not block."""
+        self._listeners.append(listener)
+
+    async def restore(self) -> int:
+        """Settle what a restart interrupted and return how many messages wait. Call once, before anything connects."""
+        now = self._clock.now()
+        fresh = secrets.token_bytes(_KEY_BYTES)
+
+        def operation(connection: sqlite3.Connection) -> tuple[bytes, dict[str, float]]:
+            rows.restart(connection, now)
+            return _key(connection, fresh), dict(connection.execute(SQL["waiting"]).fetchall())
+
+        self._key, self._waiting = await self._database.write(operation)
+        return len(self._waiting)
+
+    async def accept(
+        self, account: AccountId, chat: ChatId, text: str, idempotency_key: str | None = None
+    ) -> tuple[OutboxRow, bool]:
+        """Commit a message for sending. With a key that was used in the last 48 hours: the row it made, and False.
+
+        Raises Conflict if the key came with another message, Overloaded when the account's backlog is full.
+        """
+        row = self._new_row(account, chat, text)
+        body = sha256(f"{chat}\n{text}".encode()).digest()
+
+        def operation(connection: sqlite3.Connection) -> tuple[OutboxRow, bool]:
+            if idempotency_key is not None:
+                earlier = _earlier(connection, account, idempotency_key, body)
+                if earlier is not None:
+                    return earlier, False
+                key_row = (str(account), idempotency_key, body, row.id, row.created_at)
+                connection.execute(SQL["remember_key"], key_row)
+            self._refuse_when_full(connection, account)
+            rows.insert(connection, row)
+            return row, True
+
+        return await self._database.write(operation, self._accepted)
+
+    async def get(self, outbox_id: str) -> OutboxRow:
+        row = await self._database.read(lambda connection: rows.find(connection, "id", outbox_id))
+        if row is None:
+            raise NotFound("there is no such outgoing message")
+        return row
+
+    async def counts(self) -> Mapping[OutboxState, int]:
+        """How many rows are in each state."""
+        found = await self._database.read(lambda connection: connection.execute(SQL["counts"]).fetchall())
+        return {rows.STATES[state]: count for state, count in found}
+
+    async def sendable(self, account: AccountId, limit: int, hold: float) -> Sequence[OutboxRow]:
+        """Return the oldest queued row of each chat, oldest first.
+
+        Left out are chats in which an earlier message is being sent, or became unknown less than ``hold`` seconds ago.
+        """
+        now = self._clock.now()
+        return await self._database.read(lambda connection: rows.sendable(connection, account, now, now - hold, limit))
+
+    async def mark_sending(self, outbox_id: str, slot: Slot | None) -> OutboxRow:
+        """Commit that the library is about to be called. Raises Conflict if the row is not queued any more."""
+        now = self._clock.now()
+
+        def operation(connection: sqlite3.Connection) -> Move:
+            return rows.move(connection, _row(connection, outbox_id), Input.CLAIM, now, slot=slot)
+
+        return (await self._database.write(operation)).after
+
+    async def record(self, outbox_id: str, result: SendResult) -> Move:
+        """Commit what a send came to. What the server took becomes part of the conversation in the same instant."""
+        now = self._clock.now()
+
+        def operation(connection: sqlite3.Connection) -> _Recorded:
+            move = rows.record(connection, _row(connection, outbox_id), result, now)
+            accepted = result.outcome is SendOutcome.ACCEPTED and bool(move.after.message_id)
+            return _Recorded(move, keep_sent(connection, move.after, result.timestamp, now) if accepted else [])
+
+        return (await self._database.write(operation, self._recorded)).move
+
+    async def expire(self) -> Sequence[Move]:
+        """Give up on what is still queued after its time."""
+        now = self._clock.now()
+        return await self._database.write(lambda connection: rows.expire(connection, now), self.moved)
+
+    async def prune(self) -> None:
+        """Forget idempotency keys, unclaimed receipts and finished rows that are old."""
+        now = self._clock.now()
+
+        def operation(connection: sqlite3.Connection) -> None:
+            connection.execute(SQL["forget_keys"], (now - _KEYS_KEPT,))
+            connection.execute(SQL["forget_receipts"], (now - _RECEIPTS_KEPT,))
+            connection.execute(SQL["forget_rows"], (now - _ROWS_KEPT,))
+
+        await self._database.write(operation)
+
+    def moved(self, moves: Iterable[Move]) -> None:
+        """Account for committed moves. For operations that move rows themselves (echoes and receipts)."""
+        for move in moves:
+            row = move.after
+            if row.state not in _WAITING:
+                self._waiting.pop(row.id, None)
+            self.sent[row.account] += move.newly_sent
+            if move.entered:
+                self._rouse(row.account)
+
+    def _accepted(self, result: tuple[OutboxRow, bool]) -> None:
+        row, new = result
+        if new:
+            self._waiting[row.id] = row.created_at
+            self._rouse(row.account)
+
+    def _recorded(self, recorded: _Recorded) -> None:
+        self.moved([recorded.move])
+        self._inbox.came_in(recorded.kept)
+
+    def _rouse(self, account: AccountId) -> None:
+        for listener in self._listeners:
+            listener(account)
+
+    def _refuse_when_full(self, connection: sqlite3.Connection, account: AccountId) -> None:
+        waiting = connection.execute(SQL["backlog"], (str(account),)).fetchone()[0]
+        if waiting >= self._max_backlog:
+            raise Overloaded(f"{waiting} messages of this account wait to be sent", retry_after=5.0)
+
+    def _new_row(self, account: AccountId, chat: ChatId, text: str) -> OutboxRow:
+        now = float(self._clock.now())
+        identifier = self._random.token()
+        secret = hmac.digest(self._key, identifier.encode(), "sha256")
+        expires_at = now + self._expiry
+        return OutboxRow(identifier, account, chat, text, secret, OutboxState.QUEUED, "", now, expires_at, now)
+
+
+def _row(connection: sqlite3.Connection, outbox_id: str) -> OutboxRow:
+    row = rows.find(connection, "id", outbox_id)
+    if row is None:
+        raise NotFound("there is no such outgoing message")
+    return row
+
+
+def _earlier(connection: sqlite3.Connection, account: AccountId, key: str, body: bytes) -> OutboxRow | None:
+    """The row that this idempotency key made, if it was used and the row still exists."""
+    found = connection.execute(SQL["find_key"], (str(account), key)).fetchone()
+    if found is None:
+        return None
+    if found[1] != body:
+        raise Conflict("this idempotency key was used for another message")
+    return _row(connection, found[0])
+
+
+def _key(connection: sqlite3.Connection, fresh: bytes) -> bytes:
+    """The key of all secrets: made once, kept with the rows that depend on it."""
+    found = connection.execute(SQL["secret"], ("outbox",)).fetchone()
+    if found is not None:
+        return bytes(found[0])
+    connection.execute(SQL["save_secret"], ("outbox", fresh, seal("outbox", fresh)))
+    return fresh

@@ -1,0 +1,134 @@
+"""Rows of the outbox and their moves, within a transaction of the caller's. ``policy.outbox`` decides each move."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tandem.model.ids import AccountId, ChatId
+from tandem.model.outbox import OutboxRow, SendResult
+from tandem.model.states import OutboxState, Slot
+from tandem.policy.outbox import Input, step
+from tandem.sqlite_schema import load_queries, seal
+
+SQL = load_queries("tandem.queue", "outbox")
+_COLUMNS = SQL["columns"]
+_SENDABLE = f"{_COLUMNS} {SQL['sendable']}"
+STATES = {str(state): state for state in OutboxState}
+_SLOTS = {str(slot): slot for slot in Slot}
+_RECEIPTS = {OutboxState.DELIVERED: Input.DELIVERED, OutboxState.READ: Input.READ}
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A row before and after something happened to it."""
+
+    before: OutboxRow
+    after: OutboxRow
+
+    @property
+    def entered(self) -> OutboxState | None:
+        """The state that this move led into, None if it stayed where it was."""
+        return self.after.state if self.after.state is not self.before.state else None
+
+    @property
+    def newly_sent(self) -> bool:
+        """Whether this is the first proof that the server has the message."""
+        proven = {OutboxState.SENT, OutboxState.DELIVERED, OutboxState.READ}
+        return self.after.state in proven and self.before.state not in proven
+
+
+def insert(connection: sqlite3.Connection, row: OutboxRow) -> None:
+    fixed = (row.id, str(row.account), str(row.chat), row.text, row.secret, row.created_at, row.expires_at)
+    connection.execute(SQL["accept"], (*fixed, seal(*fixed), row.updated_at))
+
+
+def find(connection: sqlite3.Connection, column: str, *values: object) -> OutboxRow | None:
+    """Return the row in which ``column`` (a name or an SQL condition of ours) is the value."""
+    found = connection.execute(f"{_COLUMNS} WHERE {column} = ?", values).fetchone()
+    return None if found is None else row_of(found)
+
+
+def find_message(connection: sqlite3.Connection, account: AccountId, message_id: str) -> OutboxRow | None:
+    return find(connection, "message_id <> '' AND account = ? AND message_id", str(account), message_id)
+
+
+def sendable(
+    connection: sqlite3.Connection, account: AccountId, now: float, settled_before: float, limit: int
+) -> Sequence[OutboxRow]:
+    parameters = {"account": str(account), "now": now, "settled_before": settled_before, "limit": limit}
+    return [row_of(found) for found in connection.execute(_SENDABLE, parameters)]
+
+
+def move(
+    connection: sqlite3.Connection, row: OutboxRow, happened: Input, now: float, detail: str = "", **changes: Any
+) -> Move:
+    """Apply what happened. A message id that becomes known also takes up receipts that came before it."""
+    taken = step(row.state, happened, detail)
+    after = replace(
+        row,
+        state=taken.state,
+        reason=taken.reason if taken.changed else row.reason,
+        updated_at=now if taken.changed else row.updated_at,
+        attempts=row.attempts + taken.attempt,
+        **changes,
+    )
+    if after.message_id and not row.message_id:
+        after = _with_early_receipt(connection, after, now)
+    if after != row:
+        _save(connection, after)
+    return Move(row, after)
+
+
+def record(connection: sqlite3.Connection, row: OutboxRow, result: SendResult, now: float) -> Move:
+    """Apply the result of a send."""
+    changes = {"message_id": result.message_id} if result.message_id and not row.message_id else {}
+    return move(connection, row, Input.of(result.outcome), now, result.error, **changes)
+
+
+def restart(connection: sqlite3.Connection, now: float) -> int:
+    """Nobody knows what became of a send that the daemon did not survive. Returns how many there were."""
+    rows = [row_of(found) for found in connection.execute(f"{_COLUMNS} WHERE state = 'sending'")]
+    for row in rows:
+        move(connection, row, Input.RESTARTED, now)
+    return len(rows)
+
+
+def expire(connection: sqlite3.Connection, now: float) -> list[Move]:
+    found = connection.execute(f"{_COLUMNS} WHERE state = 'queued' AND expires_at <= ?", (now,))
+    return [move(connection, row_of(each), Input.EXPIRE, now) for each in found.fetchall()]
+
+
+def row_of(found: Sequence[Any]) -> OutboxRow:
+    identifier, account, chat, text, secret, state, reason, created, expires, updated, message, slot, attempts = found
+    return OutboxRow(
+        id=identifier,
+        account=AccountId(account),
+        chat=ChatId(chat),
+        text=text,
+        secret=bytes(secret),
+        state=STATES[state],
+        reason=reason,
+        created_at=created,
+        expires_at=expires,
+        updated_at=updated,
+        message_id=message,
+        slot=_SLOTS[slot] if slot else None,
+        attempts=attempts,
+    )
+
+
+def _with_early_receipt(connection: sqlite3.Connection, row: OutboxRow, now: float) -> OutboxRow:
+    found = connection.execute(SQL["take_receipt"], (str(row.account), row.message_id)).fetchone()
+    if found is None:
+        return row
+    taken = step(row.state, _RECEIPTS[STATES[found[0]]])
+    return replace(row, state=taken.state, reason=taken.reason, updated_at=now) if taken.changed else row
+
+
+def _save(connection: sqlite3.Connection, row: OutboxRow) -> None:
+    slot = str(row.slot) if row.slot else None
+    values = (str(row.state), row.reason, float(row.updated_at), row.message_id, slot, row.attempts, row.id)
+    connection.execute(SQL["save"], values)

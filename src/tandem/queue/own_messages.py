@@ -1,0 +1,56 @@
+"""What was sent from here is part of the conversation, even when no partner slot is linked that would echo it."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from tandem.model.ids import GROUP_SERVER, USER_SERVER, ChatId, Jid, message_key
+from tandem.model.message import Message
+from tandem.model.outbox import OutboxRow
+from tandem.queue.inbox import Arrival, Entry, Lookup, Verdict, put
+from tandem.sqlite_schema import load_queries
+
+_NUMBER = load_queries("tandem.queue", "outbox")["number"]
+
+
+def keep_sent(connection: sqlite3.Connection, row: OutboxRow, timestamp: int, now: float) -> list[Verdict]:
+    """Put a message that the server took into the inbox; its echo is then a duplicate, or this one of the echo.
+
+    ``timestamp`` is the server's in Unix seconds, 0 if there was none; ``now`` in Unix seconds.
+    """
+    found = connection.execute(_NUMBER, (str(row.account),)).fetchone()
+    sender = f"{str(found[0]).removeprefix('+')}@{USER_SERVER}" if found else ""
+    sent_at = timestamp * 1000 or int(now * 1000)
+
+    def entry(number_of: Lookup) -> Entry:
+        chat = _canonical(row.chat, number_of)
+        return Entry(_message(row, chat, sender, sent_at, int(now * 1000)), slot=None)
+
+    return put(connection, [Arrival(row.account, (), entry)])
+
+
+def _canonical(chat: ChatId, number_of: Lookup) -> ChatId:
+    jid = Jid.parse(chat)
+    number = number_of(jid.user) if jid.server == "lid" else None
+    return ChatId(f"{number}@{USER_SERVER}") if number else chat
+
+
+def _message(row: OutboxRow, chat: ChatId, sender: str, sent_at: int, now: int) -> Message:
+    group = chat if chat.endswith(f"@{GROUP_SERVER}") else ""
+    return Message(
+        account=row.account,
+        chat=chat,
+        key=message_key(row.message_id, from_me=True, group=group),
+        message_id=row.message_id,
+        sender=sender,
+        sender_name="",
+        recipient=chat,
+        from_me=True,
+        kind="text",
+        text=row.text,
+        has_media=False,
+        reply_to="",
+        timestamp=sent_at,
+        received_at=now,
+        raw=b"",
+    )

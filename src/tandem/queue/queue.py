@@ -1,0 +1,74 @@
+"""The durable queue as one part: opened first, closed last, kept tidy in between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+from tandem.clock import Clock, Random
+from tandem.errors import Transient
+from tandem.model.event import EventType, Publish
+from tandem.queue.database import Database
+from tandem.queue.dead_letters import DeadLetters
+from tandem.queue.inbox import Inbox
+from tandem.queue.outbox import Outbox
+from tandem.queue.registry import Registry
+from tandem.settings import QueueSettings
+
+_log = structlog.get_logger(__name__)
+_TIDY_INTERVAL = 60.0
+_SEND_FAILED = "a message was not sent before its time was over"
+
+
+class Queue:
+    """``open`` before anything connects, ``keep_tidy`` as a task, ``close`` after everything that writes has ended."""
+
+    def __init__(
+        self, directory: Path, settings: QueueSettings, clock: Clock, random: Random, publish: Publish
+    ) -> None:
+        self.database = Database(directory, clock)
+        self.registry = Registry(self.database)
+        self.dead_letters = DeadLetters(self.database, clock)
+        self.inbox = Inbox(self.database, clock, max_depth=settings.max_inbox, dedupe_days=settings.dedupe_days)
+        self.outbox = Outbox(
+            self.database,
+            self.inbox,
+            clock,
+            random,
+            max_backlog=settings.max_outbox,
+            expiry=settings.outbox_expiry,
+        )
+        self._clock = clock
+        self._publish = publish
+
+    async def open(self) -> None:
+        """Take the data directory and restore what waits in it. Raises DataUnusable, saying what to do."""
+        await self.database.open()
+        incoming = await self.inbox.restore()
+        outgoing = await self.outbox.restore()
+        self._publish(
+            EventType.QUEUE_RESTORED, f"Restored {incoming} messages from queue", count=incoming, outgoing=outgoing
+        )
+
+    async def close(self) -> None:
+        await self.database.close()
+
+    async def keep_tidy(self) -> None:
+        """Expire and prune, for ever."""
+        while True:
+            try:
+                await self.tidy()
+            except Transient as error:
+                _log.warning("queue_not_tidied", reason=str(error))
+            await self._clock.sleep(_TIDY_INTERVAL)
+
+    async def tidy(self) -> None:
+        for move in await self.outbox.expire():
+            row = move.after
+            self._publish(
+                EventType.MESSAGE_SEND_FAILED, _SEND_FAILED, account=row.account, reason=row.reason, outbox_id=row.id
+            )
+        await self.outbox.prune()
+        while await self.inbox.prune():
+            pass

@@ -1,0 +1,50 @@
+-- name: put
+INSERT INTO inbox (
+    account, chat, key, message_id, sender, sender_name, recipient, from_me, kind, text, has_media, reply_to,
+    timestamp, received_at, raw, seal
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: remember
+INSERT INTO seen (digest, slot, arrived_at) VALUES (?, ?, ?) ON CONFLICT (digest) DO NOTHING;
+
+-- name: find
+SELECT slot, arrived_at FROM seen WHERE digest = ?;
+
+-- name: undecryptable
+INSERT INTO undecryptable (digest, account, chat, message_id, arrived_at) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (digest) DO NOTHING;
+
+-- name: recovered
+DELETE FROM undecryptable WHERE digest = ?;
+
+-- name: count_undecryptable
+SELECT count(*) FROM undecryptable;
+
+-- name: learn
+INSERT INTO lids (account, lid, number, seal) VALUES (?, ?, ?, ?)
+ON CONFLICT (account, lid) DO UPDATE SET number = excluded.number, seal = excluded.seal
+WHERE number <> excluded.number;
+
+-- name: number_of
+SELECT number FROM lids WHERE account = ? AND lid = ?;
+
+-- name: pending
+SELECT
+    seq, account, chat, key, message_id, sender, sender_name, recipient, from_me, kind, text, has_media, reply_to,
+    timestamp, received_at, raw
+FROM inbox ORDER BY seq LIMIT ?;
+
+-- name: take_out
+DELETE FROM inbox WHERE seq = ?;
+
+-- name: depth
+SELECT count(*) FROM inbox;
+
+-- name: oldest
+SELECT received_at FROM inbox ORDER BY seq LIMIT 1;
+
+-- name: forget
+DELETE FROM seen WHERE arrived_at < ? AND seq IN (SELECT seq FROM seen ORDER BY seq LIMIT ?);
+
+-- name: forget_undecryptable
+DELETE FROM undecryptable WHERE arrived_at < ?;

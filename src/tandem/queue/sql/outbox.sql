@@ -1,0 +1,68 @@
+-- name: accept
+INSERT INTO outbox (id, account, chat, text, secret, created_at, expires_at, seal, state, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?);
+
+-- name: columns
+SELECT
+    id, account, chat, text, secret, state, reason, created_at, expires_at, updated_at, message_id, slot, attempts
+FROM outbox;
+
+-- name: backlog
+SELECT count(*) FROM outbox WHERE account = ? AND state = 'queued';
+
+-- name: counts
+SELECT state, count(*) FROM outbox GROUP BY state;
+
+-- name: oldest
+SELECT min(created_at) FROM outbox WHERE state = 'queued';
+
+-- name: sendable
+-- The oldest queued message of each chat, unless an earlier one of that chat is under way or its fate still open.
+WHERE seq IN (
+    SELECT min(seq) FROM outbox WHERE account = :account AND state = 'queued' GROUP BY chat
+)
+AND expires_at > :now
+AND NOT EXISTS (
+    SELECT 1 FROM outbox AS earlier
+    WHERE earlier.account = :account AND earlier.chat = outbox.chat AND earlier.state IN ('sending', 'unknown')
+    AND (earlier.state = 'sending' OR earlier.updated_at > :settled_before)
+)
+ORDER BY seq LIMIT :limit;
+
+-- name: save
+UPDATE outbox SET state = ?, reason = ?, updated_at = ?, message_id = ?, slot = ?, attempts = ? WHERE id = ?;
+
+-- name: find_key
+SELECT outbox_id, body FROM idempotency WHERE account = ? AND key = ?;
+
+-- name: remember_key
+INSERT INTO idempotency (account, key, body, outbox_id, created_at) VALUES (?, ?, ?, ?, ?);
+
+-- name: forget_keys
+DELETE FROM idempotency WHERE created_at < ?;
+
+-- name: remember_receipt
+INSERT INTO early_receipts (account, message_id, state, created_at) VALUES (?, ?, ?, ?)
+ON CONFLICT (account, message_id) DO UPDATE SET state = excluded.state
+WHERE early_receipts.state = 'delivered';
+
+-- name: take_receipt
+DELETE FROM early_receipts WHERE account = ? AND message_id = ? RETURNING state;
+
+-- name: forget_receipts
+DELETE FROM early_receipts WHERE created_at < ?;
+
+-- name: forget_rows
+DELETE FROM outbox WHERE state NOT IN ('queued', 'sending') AND updated_at < ?;
+
+-- name: secret
+SELECT value FROM secrets WHERE name = ?;
+
+-- name: save_secret
+INSERT INTO secrets (name, value, seal) VALUES (?, ?, ?);
+
+-- name: number
+SELECT number FROM accounts WHERE id = ?;
+
+-- name: waiting
+SELECT id, created_at FROM outbox WHERE state IN ('queued', 'sending') ORDER BY seq;

@@ -1,0 +1,307 @@
+"""The device host: a child process that runs the WhatsApp library for one slot, and decides nothing.
+
+``python -m tandem.whatsapp.host`` with a socket to the daemon. It holds the slot's lock, refuses an unpaired key
+store unless it shall pair, journals every event that matters before it tells anybody, connects once, and ends with a
+code that says why: when the library's pump ends, when it is told to, when the daemon is gone.
+
+It must stay light, since operators pay for memory: standard library and ``wa_library`` only, nothing is decoded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+from tandem.whatsapp.codes import JOURNALED, TERMINAL
+from tandem.whatsapp.exits import ExitCode
+from tandem.whatsapp.frames import Frame, FrameError, Kind
+from tandem.whatsapp.journal import Journal
+from tandem.whatsapp.keystore import KeyStoreUnusable, database_name, linked_device
+from tandem.whatsapp.library import Callbacks, CallFailed, CallRefused, Library
+from tandem.whatsapp.loglines import PingTimer, read_log_entry, redacted
+from tandem.whatsapp.options import EmulatorEndpoint, HostOptions
+from tandem.whatsapp.uplink import Uplink
+from wa_library import package, timings
+
+MAX_BACKLOG = 256 * 1024 * 1024
+"""Bytes of unacknowledged events beyond which the host stops receiving: the rest is safe at WhatsApp meanwhile."""
+
+_PR_SET_PDEATHSIG = 1
+_LOCK_SECONDS = 1.0
+_LOCK_POLL = 0.05
+_DISCONNECT_SECONDS = 1.0
+_FAILED_PAIRING = ("err", "timeout")
+
+
+class Refusal(Exception):  # noqa: N818 - not an error of the host: its answer
+    """The host will not run. ``code`` is its exit code, the text its last words."""
+
+    def __init__(self, code: ExitCode, reason: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Host:
+    """One slot's session, from its lock to its end. ``run`` never returns."""
+
+    def __init__(self, options: HostOptions, uplink: Uplink) -> None:
+        self._options = options
+        self._uplink = uplink
+        self._lock = _locked(options.store.with_suffix(".lock"))
+        self._paired = _paired(options)
+        self._journal = _journal(options.store.with_suffix(".journal"))
+        self._library, self._keep_alive = _loaded(options)
+        self._ping = PingTimer()
+
+    def run(self) -> NoReturn:
+        self._greet()
+        for work, name in ((self._pump, "pump"), (self._beat, "heartbeat")):
+            threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True).start()
+        self._obey()
+        self._uplink.end(ExitCode.PARENT_GONE)
+
+    def _greet(self) -> None:
+        """Say hello, and hand up once more what an earlier host could not get rid of."""
+        journal = self._journal
+        facts = {"journal_bytes": journal.size, "leftover": len(journal.leftover), "torn_bytes": journal.torn}
+        library = {"library": self._library.version, "keep_alive": self._keep_alive}
+        self._uplink.send(Frame(Kind.HELLO, {"pid": os.getpid(), "paired": self._paired, **library, **facts}))
+        for record in journal.leftover:
+            if record.code not in TERMINAL:
+                self._hand_up(record.sequence, record.code, record.arrived_at, record.payload)
+        journal.leftover = ()
+
+    def _guarded(self, work: object) -> None:
+        try:
+            work()  # type: ignore[operator]
+        except BaseException as error:  # noqa: BLE001 - a thread that died would leave a host that only looks alive
+            self._fail(error)
+
+    # The library's threads
+
+    def _pump(self) -> None:
+        options = self._options
+        callbacks = Callbacks(self._on_qr, self._on_login, self._on_event, self._on_log)
+        reason = self._library.run(database_name(options.store), options.props, options.subscriptions, callbacks)
+        self._uplink.end(_why_the_pump_ended(reason), redacted(reason))
+
+    def _on_event(self, code: int, payload: bytes) -> None:
+        try:
+            sequence, arrived_at = self._journaled(code, payload) if code in JOURNALED else (0, time.time())
+            self._hand_up(sequence, code, arrived_at, payload)
+        except BaseException as error:  # noqa: BLE001 - ctypes would swallow it, and the event with it
+            self._fail(error)
+
+    def _journaled(self, code: int, payload: bytes) -> tuple[int, float]:
+        try:
+            record = self._journal.append(code, payload)
+        except OSError as error:
+            self._trouble("journal", error)
+            return 0, time.time()
+        return record.sequence, record.arrived_at
+
+    def _hand_up(self, sequence: int, code: int, arrived_at: float, payload: bytes) -> None:
+        header = {"sequence": sequence, "code": code, "arrived_at": arrived_at}
+        self._uplink.send(Frame(Kind.EVENT, header, payload))
+
+    def _on_qr(self, text: bytes) -> None:
+        self._uplink.send(Frame(Kind.QR, {}, text))
+
+    def _on_login(self, status: bytes) -> None:
+        word = status.decode(errors="replace")
+        self._uplink.send(Frame(Kind.LOGIN, {"status": redacted(word)}))
+        if word.startswith(_FAILED_PAIRING):  # the library would hang here for ever and tell nobody
+            self._uplink.end(ExitCode.PAIRING_ENDED, f"the pairing ended: {redacted(word)}")
+
+    def _on_log(self, entry: bytes) -> None:
+        now = time.monotonic()
+        try:
+            line = read_log_entry(entry)
+        except ValueError:
+            return
+        if line.level == b"DEBUG":
+            if (milliseconds := self._ping.observe(line, now)) is not None:
+                self._uplink.send(Frame(Kind.PING, {"milliseconds": milliseconds}))
+            return
+        header = {"level": line.level.decode(), "logger": line.name.decode(), "text": _shown(line.message)}
+        self._uplink.send(Frame(Kind.LOG, header))
+
+    # The host's own threads
+
+    def _beat(self) -> None:
+        while True:
+            journal = self._journal
+            try:
+                journal.tidy()
+            except OSError as error:
+                self._trouble("journal", error)
+            facts = {"journal_bytes": journal.size, "unacknowledged": journal.unacknowledged}
+            self._uplink.send(Frame(Kind.HEARTBEAT, facts))
+            if journal.unacknowledged_bytes > MAX_BACKLOG:
+                self._uplink.end(ExitCode.BACKLOG)
+            time.sleep(self._options.heartbeat)
+
+    def _obey(self) -> None:
+        for frame in self._uplink.frames():
+            if frame.kind is Kind.ACK:
+                self._acknowledge(frame.number("sequence"))
+            elif frame.kind is Kind.COMMAND:
+                threading.Thread(target=self._guarded, args=(lambda f=frame: self._execute(f),), daemon=True).start()
+            elif frame.kind is Kind.QUIT:
+                self._quit()
+            else:
+                raise FrameError(f"the daemon sent a {frame.kind.name} frame")
+
+    def _acknowledge(self, sequence: int) -> None:
+        try:
+            self._journal.acknowledge(sequence)
+        except OSError as error:
+            self._trouble("journal", error)
+
+    def _execute(self, frame: Frame) -> None:
+        header: dict[str, object] = {"id": frame.number("id")}
+        answer = b""
+        try:
+            answer, header["milliseconds"] = self._library.call(frame.text("op"), frame.header, frame.payload)
+        except CallRefused as refusal:
+            header |= {"error": str(refusal), "refused": True}
+        except CallFailed as failure:
+            header["error"] = redacted(str(failure))
+        self._uplink.send(Frame(Kind.REPLY, header, answer))
+
+    def _quit(self) -> NoReturn:
+        """Disconnect, but do not wait for ever: a library that is dialling answers nobody."""
+        disconnecting = threading.Thread(target=self._library.disconnect, daemon=True)
+        disconnecting.start()
+        disconnecting.join(_DISCONNECT_SECONDS)
+        try:
+            self._journal.tidy()
+        except OSError as error:
+            self._trouble("journal", error)
+        self._uplink.end(ExitCode.STOPPED)
+
+    def _trouble(self, what: str, error: OSError) -> None:
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        self._uplink.send(Frame(Kind.TROUBLE, {"what": what, "reason": reason}))
+
+    def _fail(self, error: BaseException) -> NoReturn:
+        _print_origin(error)
+        self._uplink.end(ExitCode.FAILED, f"the host failed: {type(error).__name__}")
+
+
+def _locked(path: Path) -> int:
+    """Take the slot's lock, waiting a moment for a predecessor that is just ending. Returns the descriptor."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Refusal(ExitCode.LOCKED) from None
+            time.sleep(_LOCK_POLL)
+        else:
+            return file
+
+
+def _paired(options: HostOptions) -> bool:
+    try:
+        paired = bool(linked_device(options.store))
+    except KeyStoreUnusable as error:
+        raise Refusal(ExitCode.STORE_UNUSABLE, f"the key store cannot be read: {error}") from None
+    if not paired and not options.pairing:
+        raise Refusal(ExitCode.UNPAIRED)  # the library would silently begin a pairing that nobody asked for
+    return paired
+
+
+def _journal(path: Path) -> Journal:
+    try:
+        return Journal(path)
+    except OSError as error:
+        raise Refusal(ExitCode.JOURNAL_UNUSABLE, f"the journal cannot be opened: {error.strerror or error}") from None
+
+
+def _loaded(options: HostOptions) -> tuple[Library, list[float] | None]:
+    """Load the library, redirect it if that is asked for, and find its keep-alive timings if they can be found."""
+    try:
+        library = Library(package.binding(), options.uuid)
+        if options.emulator is not None:
+            _redirect(options.emulator)
+        return library, _keep_alive(options.timings)
+    except (package.LibraryUnusable, ImportError, OSError, ValueError) as error:
+        raise Refusal(ExitCode.LIBRARY_UNUSABLE, f"the WhatsApp library cannot be used: {error}") from None
+
+
+def _redirect(emulator: EmulatorEndpoint) -> None:
+    try:
+        from wa_library import redirect  # noqa: PLC0415 - importing it is the switch
+
+        redirect.redirect(emulator.port, emulator.root_key)
+    except Exception as error:  # noqa: BLE001 - whatever the reason: not redirected means not connected
+        raise Refusal(ExitCode.REDIRECT_FAILED, f"the library was not redirected: {error}") from None
+
+
+def _keep_alive(wanted: tuple[float, ...]) -> list[float] | None:
+    try:
+        variables = timings.KeepAliveTimings()
+    except package.LibraryUnusable:
+        if wanted:
+            raise
+        return None
+    now = variables.write(timings.Timings(*wanted)) if wanted else variables.read()
+    return [now.response_deadline, now.interval_min, now.interval_max, now.max_fail_time]
+
+
+def _why_the_pump_ended(reason: str) -> ExitCode:
+    if "required field" in reason:
+        return ExitCode.POISONED
+    if "failed to dial" in reason:
+        return ExitCode.DIAL_FAILED
+    return ExitCode.PUMP_ENDED
+
+
+def _shown(message: bytes) -> str:
+    return redacted(message.decode(errors="replace"))
+
+
+def _print_origin(error: BaseException) -> None:
+    """Print where an error came from, without its text: that could hold a message."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+    print(f"{type(error).__name__} at {where}", file=sys.stderr, flush=True)  # noqa: T201 - the daemon reads it
+
+
+def _die_with(parent: int) -> None:
+    """Second net beside the socket: let the kernel kill this process when the daemon's thread that made it ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(ExitCode.PARENT_GONE)
+
+
+def main() -> NoReturn:
+    os.umask(0o077)
+    options = HostOptions.parse(sys.argv[1:])
+    _die_with(options.parent)
+    uplink = Uplink(options.fd)
+    try:
+        Host(options, uplink).run()
+    except Refusal as refusal:
+        uplink.end(refusal.code, str(refusal))
+    except FrameError as error:
+        uplink.end(ExitCode.PROTOCOL_BROKEN, str(error))
+    except BaseException as error:  # noqa: BLE001 - nothing may leave this process without its last words
+        _print_origin(error)
+        uplink.end(ExitCode.FAILED, f"the host failed: {type(error).__name__}")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
+from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId, ChatId, Number
 from tandem.model.outbox import OutboxRow
 from tandem.model.states import Slot
@@ -49,3 +52,82 @@ class Outgoing(Protocol):
     async def get(self, outbox_id: str) -> OutboxRow:
         """Raise NotFound if there is none."""
         ...
+
+
+class Subscription(Protocol):
+    """One reader's bounded queue of events."""
+
+    @property
+    def closed(self) -> bool: ...
+
+    def take_dropped(self) -> int:
+        """Return how many events were lost since the last call, because this reader was slow."""
+        ...
+
+    async def next(self, timeout: float) -> Sequence[Event]:
+        """Return what has come, oldest first; empty after ``timeout`` seconds of silence or when closed."""
+        ...
+
+
+class EventFeed(Protocol):
+    """What happened lately and what happens now; ``monitoring.events.EventStream`` is one."""
+
+    def recent(self, limit: int, type: EventType | None = None, account: AccountId | None = None) -> Sequence[Event]:  # noqa: A002
+        """Newest first."""
+        ...
+
+    def after(self, event_id: str) -> Sequence[Event]:
+        """Return what came after an event, oldest first; nothing if that one is forgotten."""
+        ...
+
+    def subscribe(self, size: int = 256) -> AbstractContextManager[Subscription]: ...
+
+
+class Figures(Protocol):
+    """Counters and gauges; ``monitoring.metrics.Metrics`` is one."""
+
+    @property
+    def content_type(self) -> str: ...
+
+    def exposition(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        ...
+
+    def summary(self) -> Mapping[str, object]:
+        """Return what ``GET /api/metrics`` answers under ``metrics``."""
+        ...
+
+    def traffic(self, account: AccountId) -> Mapping[str, int]:
+        """Return ``received``, ``duplicates``, ``stored``, ``sent`` of an account since the start."""
+        ...
+
+
+def _always_active() -> str:
+    return "active"
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Who is answering. ``role`` is this instance's part among several: active or passive."""
+
+    version: str
+    commit: str
+    instance: str
+    role: Callable[[], str] = _always_active
+    region: str = "primary"
+
+
+def _always_ready() -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the API stands on. ``readiness`` returns why the daemon cannot serve yet, or None when it can."""
+
+    accounts: Accounts
+    outgoing: Outgoing
+    events: EventFeed
+    figures: Figures
+    about: About
+    readiness: Callable[[], str | None] = _always_ready

@@ -1,0 +1,134 @@
+"""Accounts: add, list, pair, switch, remove."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from tandem.api.context import Access, Context, caller_of, context_of
+from tandem.api.endpoint import Answer, Endpoint
+from tandem.api.inputs import AddAccountBody, PairBody, account_of, body_of, number_of
+from tandem.api.respond import answer
+from tandem.api.views import (
+    AccountAnswer,
+    AccountJson,
+    AccountsAnswer,
+    AddedAnswer,
+    Done,
+    PairingAnswer,
+    PairingJson,
+)
+from tandem.errors import Conflict
+from tandem.model.ids import Number, account_id
+from tandem.model.states import Slot
+from tandem.model.views import AccountView
+
+
+async def add_account(request: web.Request) -> web.Response:
+    """Adding the same number again, however written, answers with the same account."""
+    context = context_of(request)
+    body = await body_of(request, AddAccountBody)
+    number = number_of(body.phone)
+    _refuse_one_too_many(context, number)
+    view, new = await context.parts.accounts.add(body.name or f"Account …{number[-2:]}", number)
+    return answer(AddedAnswer(account=AccountJson.of(view, full=True), idempotent=not new))
+
+
+def _refuse_one_too_many(context: Context, number: Number) -> None:
+    known = [view.account.id for view in context.parts.accounts.list()]
+    most = context.settings.api.max_accounts
+    if account_id(number) not in known and len(known) >= most:
+        raise Conflict(f"there are {most} accounts already, the most allowed; raise TANDEM_API__MAX_ACCOUNTS")
+
+
+async def list_accounts(request: web.Request) -> web.Response:
+    full = caller_of(request).admin
+    views = context_of(request).parts.accounts.list()
+    return answer(AccountsAnswer(accounts=[AccountJson.of(view, full=full) for view in views]))
+
+
+async def get_account(request: web.Request) -> web.Response:
+    view = context_of(request).parts.accounts.get(account_of(request))
+    return answer(AccountAnswer(account=AccountJson.of(view, full=caller_of(request).admin)))
+
+
+async def pair(request: web.Request) -> web.Response:
+    """202 when it started, 200 when it was under way."""
+    accounts = context_of(request).parts.accounts
+    account = account_of(request)
+    body = await body_of(request, PairBody, optional=True)
+    slot = body.slot or _first_unpaired(accounts.get(account))
+    pairing, new = await accounts.pair(account, slot, body.method)
+    return answer(PairingAnswer(pairing=PairingJson.of(pairing), idempotent=not new), status=202 if new else 200)
+
+
+def _first_unpaired(view: AccountView) -> Slot:
+    return Slot.PRIMARY if not view.slot(Slot.PRIMARY).device else Slot.BACKUP
+
+
+async def switch(request: web.Request) -> web.Response:
+    view = await context_of(request).parts.accounts.switch(account_of(request))
+    return answer(AccountAnswer(account=AccountJson.of(view, full=True)))
+
+
+async def remove(request: web.Request) -> web.Response:
+    await context_of(request).parts.accounts.remove(account_of(request))
+    return answer(Done())
+
+
+ENDPOINTS = (
+    Endpoint(
+        "POST",
+        "/api/whatsapp/add-account",
+        add_account,
+        Access.ADMIN,
+        "Add an account and start pairing its primary.",
+        {200: Answer("The account; the same number is always the same account.", AddedAnswer)},
+        body=AddAccountBody,
+        errors=(400, 409, 413),
+    ),
+    Endpoint(
+        "GET",
+        "/api/whatsapp/accounts",
+        list_accounts,
+        Access.READ,
+        "All accounts with both their slots.",
+        {200: Answer("The accounts.", AccountsAnswer)},
+    ),
+    Endpoint(
+        "GET",
+        "/api/whatsapp/account/{account}",
+        get_account,
+        Access.READ,
+        "One account.",
+        {200: Answer("The account.", AccountAnswer)},
+        errors=(404,),
+    ),
+    Endpoint(
+        "POST",
+        "/api/whatsapp/account/{account}/pair",
+        pair,
+        Access.ADMIN,
+        "Start linking a device to a slot.",
+        {202: Answer("Started.", PairingAnswer), 200: Answer("Was under way.", PairingAnswer)},
+        body=PairBody,
+        errors=(400, 404, 409, 413, 429),
+    ),
+    Endpoint(
+        "POST",
+        "/api/whatsapp/account/{account}/switch",
+        switch,
+        Access.ADMIN,
+        "Move the active role to the other slot.",
+        {200: Answer("The account afterwards.", AccountAnswer)},
+        errors=(404, 409),
+    ),
+    Endpoint(
+        "DELETE",
+        "/api/whatsapp/account/{account}",
+        remove,
+        Access.ADMIN,
+        "Log out both devices and forget the account; its conversations stay in the store.",
+        {200: Answer("Done.", Done)},
+        errors=(404,),
+    ),
+)

@@ -1,0 +1,127 @@
+"""Conversations from the store, and messages on their way out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from aiohttp import web
+
+from tandem.api.context import Access, Context, caller_of, context_of
+from tandem.api.endpoint import Answer, Endpoint, Parameter
+from tandem.api.inputs import SendBody, account_of, body_of, chat_of, idempotency_key_of, integer_of, limit_of
+from tandem.api.respond import answer
+from tandem.api.views import ChatJson, ChatsAnswer, MessageJson, MessagesAnswer, OutboxAnswer, SendAnswer
+from tandem.errors import NotFound, StoreUnavailable
+from tandem.model.outbox import OutboxRow
+from tandem.model.states import AccountStatus, OutboxState
+
+_MOST = 1000
+_LONGEST_ID = 100
+Value = TypeVar("Value")
+
+
+async def _stored(context: Context, call: Awaitable[Value]) -> Value:
+    """Await a read of the store, but not for ever."""
+    try:
+        async with asyncio.timeout(context.settings.writer.deadline):
+            return await call
+    except TimeoutError:
+        raise StoreUnavailable("the store does not answer; the message itself is safe in the queue", 5.0) from None
+
+
+async def list_chats(request: web.Request) -> web.Response:
+    context, account, full = context_of(request), account_of(request), caller_of(request).admin
+    limit = limit_of(request, 100, _MOST)
+    chats = await _stored(context, context.store.chats(account, limit))
+    if not chats:
+        context.parts.accounts.get(account)  # a removed account's conversations stay readable
+    return answer(ChatsAnswer(chats=[ChatJson.of(chat, full=full) for chat in chats]))
+
+
+async def list_messages(request: web.Request) -> web.Response:
+    context, account, full = context_of(request), account_of(request), caller_of(request).admin
+    chat, limit, before = chat_of(request), limit_of(request, 50, _MOST), integer_of(request, "before")
+    messages = await _stored(context, context.store.messages(account, chat, limit, before))
+    if not messages:
+        context.parts.accounts.get(account)
+    return answer(MessagesAnswer(messages=[MessageJson.of(message, full=full) for message in messages]))
+
+
+async def send(request: web.Request) -> web.Response:
+    """The message is on disk when this answers 202; with a used ``Idempotency-Key`` it is the one sent before."""
+    context, account = context_of(request), account_of(request)
+    chat, key = chat_of(request), idempotency_key_of(request)
+    view = context.parts.accounts.get(account)
+    body = await body_of(request, SendBody)
+    row, new = await context.parts.outgoing.accept(account, chat, body.message, key)
+    result = SendAnswer(id=row.id, status=row.state, note=_note(row, view.status), idempotent=not new)
+    return answer(result, status=202, headers={"Location": f"/api/whatsapp/outbox/{row.id}"})
+
+
+def _note(row: OutboxRow, status: AccountStatus) -> str | None:
+    if row.state is not OutboxState.QUEUED:
+        return None
+    if status is AccountStatus.UNPAIRED:
+        return "the account is not paired yet; the message goes out once it is, or expires"
+    if status is AccountStatus.OFFLINE:
+        return "the account is offline; the message goes out when it is back, or expires"
+    return None
+
+
+async def get_outbox(request: web.Request) -> web.Response:
+    outbox_id = request.match_info["outbox"]
+    if len(outbox_id) > _LONGEST_ID:
+        raise NotFound("no such message; the id is the one that the send answered with")
+    row = await context_of(request).parts.outgoing.get(outbox_id)
+    return answer(OutboxAnswer.of(row, full=caller_of(request).admin))
+
+
+_LIMIT = Parameter("limit", f"Most entries, up to {_MOST}.", {"type": "integer", "minimum": 1})
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "/api/whatsapp/chats/{account}",
+        list_chats,
+        Access.READ,
+        "Chats of an account, newest first.",
+        {200: Answer("The chats.", ChatsAnswer)},
+        parameters=(_LIMIT,),
+        errors=(400, 404, 503),
+    ),
+    Endpoint(
+        "GET",
+        "/api/whatsapp/messages/{account}/{chat}",
+        list_messages,
+        Access.READ,
+        "Newest messages of a chat, oldest first.",
+        {200: Answer("The messages.", MessagesAnswer)},
+        parameters=(
+            _LIMIT,
+            Parameter("before", "Only messages older than this, Unix milliseconds.", {"type": "integer"}),
+        ),
+        errors=(400, 404, 503),
+    ),
+    Endpoint(
+        "POST",
+        "/api/whatsapp/send/{account}/{chat}",
+        send,
+        Access.ADMIN,
+        "Send a text message. The chat is a phone number, an address or a group's id.",
+        {202: Answer("Committed to the outbox; ``Location`` tells where to follow it.", SendAnswer)},
+        body=SendBody,
+        parameters=(Parameter("Idempotency-Key", "The same key sends the same message only once.", place="header"),),
+        errors=(400, 404, 409, 413, 429, 503),
+    ),
+    Endpoint(
+        "GET",
+        "/api/whatsapp/outbox/{outbox}",
+        get_outbox,
+        Access.READ,
+        "What became of a message that was sent.",
+        {200: Answer("Its state.", OutboxAnswer)},
+        errors=(404,),
+    ),
+)

@@ -1,0 +1,333 @@
+"""The JSON shapes of the public contract. All times are whole Unix milliseconds; unknown or not reached: null."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic.alias_generators import to_camel
+
+from tandem.api.masking import mask, shown
+from tandem.model.event import Event
+from tandem.model.ids import GROUP_SERVER, Jid
+from tandem.model.outbox import OutboxRow
+from tandem.model.states import AccountStatus, OutboxState, Role, SessionState, Slot
+from tandem.model.views import AccountView, PairingView, PairMethod, SlotView
+from tandem.store.port import Chat, StoredMessage
+
+
+class Json(BaseModel):
+    """Base of all answers: camelCase outside, snake_case inside."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+
+class Done(Json):
+    success: Literal[True] = True
+
+
+class AccountCounts(Json):
+    total: int
+    online: int
+    degraded: int
+    offline: int = Field(description="Accounts without any session online, those never paired included.")
+
+
+class Health(Json):
+    status: Literal["healthy", "degraded", "down"]
+    version: str
+    commit: str
+    instance: str
+    role: str
+    accounts: AccountCounts
+    emulator: bool = Field(default=False, description="True when it runs against an emulator; absent otherwise.")
+
+
+class Liveness(Json):
+    status: Literal["alive"] = "alive"
+
+
+class Readiness(Json):
+    ready: bool
+    reason: str | None = Field(description="Why it is not ready, in words.")
+
+
+class SlotJson(Json):
+    slot: Slot
+    device: str | None = Field(description="Address of the linked device; null while unpaired.")
+    role: Role
+    state: SessionState
+    reason: str
+    since: int
+    generation: int
+    quality: float | None
+    ping_ms: float | None
+    qr_expires_at: int | None = Field(description="When the QR that is shown now expires; null if none is shown.")
+
+    @classmethod
+    def of(cls, view: SlotView, *, full: bool) -> SlotJson:
+        pairing = view.pairing
+        shows_qr = pairing is not None and pairing.method is PairMethod.QR and pairing.text
+        return cls(
+            slot=view.slot,
+            device=shown(view.device, full=full) or None,
+            role=view.role,
+            state=view.state,
+            reason=mask(view.reason),
+            since=_ms(view.since),
+            generation=view.generation,
+            quality=view.quality,
+            ping_ms=view.ping_ms,
+            qr_expires_at=_ms(pairing.expires_at) if pairing and shows_qr else None,
+        )
+
+
+class AccountJson(Json):
+    id: str
+    name: str
+    phone: str
+    status: AccountStatus
+    created_at: int
+    slots: list[SlotJson]
+
+    @classmethod
+    def of(cls, view: AccountView, *, full: bool) -> AccountJson:
+        account = view.account
+        return cls(
+            id=account.id,
+            name=shown(account.name, full=full),
+            phone=shown(account.number, full=full),
+            status=view.status,
+            created_at=_ms(account.created_at),
+            slots=[SlotJson.of(slot, full=full) for slot in view.slots],
+        )
+
+
+class AccountAnswer(Done):
+    account: AccountJson
+
+
+class AddedAnswer(AccountAnswer):
+    idempotent: bool = Field(default=False, description="True when the account was there already; absent otherwise.")
+
+
+class AccountsAnswer(Done):
+    accounts: list[AccountJson]
+
+
+class PairingJson(Json):
+    account: str
+    slot: Slot
+    method: PairMethod
+    qr: str | None = Field(description="Path of the QR; null when pairing by code.")
+    code: str | None = Field(description="Code to type on the phone, when pairing by code and once there is one.")
+    expires_at: int | None = Field(description="When this QR or code expires; null until there is one.")
+    deadline: int = Field(description="When the whole pairing is given up.")
+
+    @classmethod
+    def of(cls, view: PairingView) -> PairingJson:
+        by_qr = view.method is PairMethod.QR
+        return cls(
+            account=view.account,
+            slot=view.slot,
+            method=view.method,
+            qr=f"/api/whatsapp/account/{view.account}/qr?slot={view.slot}" if by_qr else None,
+            code=view.text or None if not by_qr else None,
+            expires_at=_ms(view.expires_at) if view.text else None,
+            deadline=_ms(view.deadline),
+        )
+
+
+class PairingAnswer(Done):
+    pairing: PairingJson
+    idempotent: bool = Field(default=False, description="True when this pairing was under way; absent otherwise.")
+
+
+class PendingAnswer(Done):
+    status: Literal["pending"] = "pending"
+    detail: str
+
+
+class ChatJson(Json):
+    id: str
+    name: str
+    is_group: bool
+    timestamp: int
+    last_message: str
+    unread_count: int | None = Field(default=None, description="Always null: the phone keeps it to itself.")
+
+    @classmethod
+    def of(cls, chat: Chat, *, full: bool) -> ChatJson:
+        return cls(
+            id=shown(chat.id, full=full),
+            name=shown(chat.name, full=full),
+            is_group=Jid.parse(chat.id).server == GROUP_SERVER,
+            timestamp=chat.last_message_at,
+            last_message=shown(chat.last_message, full=full),
+        )
+
+
+class ChatsAnswer(Done):
+    chats: list[ChatJson]
+
+
+class MessageJson(Json):
+    id: str
+    chat_id: str
+    sender: str = Field(alias="from")
+    recipient: str = Field(alias="to")
+    body: str
+    from_me: bool
+    has_media: bool
+    kind: str
+    timestamp: int
+    stored_at: int
+
+    @classmethod
+    def of(cls, stored: StoredMessage, *, full: bool) -> MessageJson:
+        message = stored.message
+        return cls(
+            id=message.message_id,
+            chat_id=shown(message.chat, full=full),
+            sender=shown(message.sender, full=full),
+            recipient=shown(message.recipient, full=full),
+            body=shown(message.text, full=full),
+            from_me=message.from_me,
+            has_media=message.has_media,
+            kind=message.kind,
+            timestamp=message.timestamp,
+            stored_at=stored.stored_at,
+        )
+
+
+class MessagesAnswer(Done):
+    messages: list[MessageJson]
+
+
+class SendAnswer(Done):
+    id: str
+    status: OutboxState
+    note: str | None = Field(default=None, description="What keeps it from being sent at once; absent otherwise.")
+    idempotent: bool = Field(default=False, description="True when the key was used before; absent otherwise.")
+
+
+class OutboxAnswer(Done):
+    id: str
+    account: str
+    chat: str
+    status: OutboxState
+    reason: str
+    created_at: int
+    updated_at: int
+    expires_at: int
+    message_id: str | None
+    slot: Slot | None
+    attempts: int
+
+    @classmethod
+    def of(cls, row: OutboxRow, *, full: bool) -> OutboxAnswer:
+        return cls(
+            id=row.id,
+            account=row.account,
+            chat=shown(row.chat, full=full),
+            status=row.state,
+            reason=row.reason,
+            created_at=_ms(row.created_at),
+            updated_at=_ms(row.updated_at),
+            expires_at=_ms(row.expires_at),
+            message_id=row.message_id or None,
+            slot=row.slot,
+            attempts=row.attempts,
+        )
+
+
+class EventJson(Json):
+    id: str
+    type: str
+    account: str | None
+    slot: Slot | None
+    reason: str
+    data: dict[str, JsonValue] = Field(description="Holds ``message``, the sentence that stands in the log.")
+    timestamp: int
+
+    @classmethod
+    def of(cls, event: Event) -> EventJson:
+        data: dict[str, object] = {**event.data, "message": event.message}
+        if event.generation:
+            data["generation"] = event.generation
+        return cls(
+            id=event.id,
+            type=str(event.type),
+            account=event.account,
+            slot=event.slot,
+            reason=event.reason,
+            data=data,
+            timestamp=_ms(event.timestamp),
+        )
+
+
+class EventsAnswer(Done):
+    events: list[EventJson]
+
+
+class HourlyFigures(Json):
+    disconnects: int
+    reconnects: int
+    reconnect_fails: int
+    message_loss: int
+    rate_limits: int
+    messages_processed: int
+
+
+class TotalFigures(Json):
+    disconnects: int
+    reconnects: int
+    message_loss: int
+    rate_limits: int
+    messages_processed: int
+
+
+class Summary(Json):
+    hourly: HourlyFigures = Field(description="The last 60 minutes.")
+    total: TotalFigures = Field(description="Since the start.")
+    accounts: int
+    active_connections: int
+    backup_connections: int
+    queue_size: int
+    batch_size: int
+
+
+class MetricsAnswer(Done):
+    metrics: Summary
+
+
+class ServiceStatus(Json):
+    status: Literal["online"] = "online"
+    service: str = "Tandem"
+    version: str
+    accounts: int
+    connected: int
+    metrics: Summary
+    region: str
+    timestamp: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str = Field(description="A URN that names the kind of problem.")
+    title: str
+    status: int
+    detail: str = Field(description="What is wrong and what to do, in words.")
+    success: Literal[False] = False
+    error: str = Field(description="Stable code of the kind of problem.")
+    request_id: str = Field(description="Stands in the log line of this request too.")
+
+
+def summary_of(figures: Mapping[str, object]) -> Summary:
+    return Summary.model_validate(figures)
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,235 @@
+"""In-memory twins of what the API stands on. Fictional numbers only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from tandem.errors import Conflict, NotFound, Overloaded
+from tandem.model.account import Account
+from tandem.model.event import Event, EventType
+from tandem.model.ids import AccountId, ChatId, Number, account_id
+from tandem.model.message import Message
+from tandem.model.outbox import OutboxRow
+from tandem.model.states import AccountStatus, OutboxState, Role, SessionState, Slot
+from tandem.model.views import AccountView, PairingView, PairMethod, SlotView
+from tandem.monitoring.events import EventStream
+from tandem.store.port import Chat, Poison, StoredMessage
+
+QR = "2@canaryQRtextAAAA/BBBBccccDDDD+eeee1111=,ffffGGGG22223333hhhhIIII=,jjjjKKKK4444=,llllMMMM5555=,1"
+CODE = "CANA-RYCD"
+QR_LIFE = 20.0
+
+
+@dataclass
+class FakeClock:
+    wall: float = 1_750_000_000.0
+    mono: float = 1000.0
+
+    def now(self) -> float:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.mono
+
+    async def sleep(self, seconds: float) -> None:
+        self.advance(seconds)
+        await asyncio.sleep(0)
+
+    def advance(self, seconds: float) -> None:
+        self.wall += seconds
+        self.mono += seconds
+
+
+@dataclass
+class CountingRandom:
+    count: int = 0
+
+    def uniform(self, low: float, high: float) -> float:
+        return (low + high) / 2
+
+    def token(self) -> str:
+        self.count += 1
+        return f"{self.count:026x}"
+
+
+def slot_view(slot: Slot, state: SessionState = SessionState.UNPAIRED, role: Role = Role.NONE) -> SlotView:
+    return SlotView(slot, "", role, state, "", 0.0, 0, None, None, 0, None)
+
+
+@dataclass
+class FakeAccounts:
+    """Behaves as supervision's contract says, without any supervision."""
+
+    clock: FakeClock
+    events: EventStream
+    views: dict[AccountId, AccountView] = field(default_factory=dict)
+    broken: Exception | None = None
+
+    async def add(self, name: str, number: Number) -> tuple[AccountView, bool]:
+        if self.broken:
+            raise self.broken
+        account = account_id(number)
+        if account in self.views:
+            return self.views[account], False
+        self.views[account] = AccountView(
+            Account(account, number, name, self.clock.now()),
+            AccountStatus.UNPAIRED,
+            (slot_view(Slot.PRIMARY), slot_view(Slot.BACKUP)),
+        )
+        self.events(EventType.ACCOUNT_ADDED, "Account added", account=account)
+        await self.pair(account, Slot.PRIMARY, PairMethod.QR)
+        return self.views[account], True
+
+    def list(self) -> Sequence[AccountView]:
+        return tuple(self.views.values())
+
+    def get(self, account: AccountId) -> AccountView:
+        if account not in self.views:
+            raise NotFound("no such account")
+        return self.views[account]
+
+    async def pair(self, account: AccountId, slot: Slot, method: PairMethod) -> tuple[PairingView, bool]:
+        view = self.get(account).slot(slot)
+        if view.device:
+            raise Conflict(f"the {slot} slot is paired already")
+        if view.pairing:
+            return view.pairing, False
+        now = self.clock.now()
+        pairing = PairingView(account, slot, method, "", 0.0, now + 150)
+        self.put(account, replace(view, state=SessionState.PAIRING, pairing=pairing, since=now))
+        self.events(EventType.PAIRING_STARTED, "Pairing started", account=account, slot=slot)
+        return pairing, True
+
+    async def switch(self, account: AccountId) -> AccountView:
+        view = self.get(account)
+        standby = next((slot for slot in view.slots if slot.role is Role.STANDBY), None)
+        if standby is None:
+            raise Conflict("the backup is not paired, so it cannot send")
+        active = view.slot(standby.slot.partner)
+        self.put(account, replace(standby, role=Role.ACTIVE))
+        self.put(account, replace(active, role=Role.STANDBY))
+        self.events(EventType.SWITCHED_TO_BACKUP, "Switched on request", account=account, slot=standby.slot)
+        return self.get(account)
+
+    async def remove(self, account: AccountId) -> None:
+        self.get(account)
+        del self.views[account]
+        self.events(EventType.ACCOUNT_REMOVED, "Account removed", account=account)
+
+    def put(self, account: AccountId, slot: SlotView) -> None:
+        """Change one slot, and the account's status with it."""
+        slots = tuple(slot if each.slot is slot.slot else each for each in self.views[account].slots)
+        online = sum(each.state is SessionState.ONLINE for each in slots)
+        status = (AccountStatus.OFFLINE, AccountStatus.DEGRADED, AccountStatus.ONLINE)[online]
+        if not any(each.device for each in slots):
+            status = AccountStatus.UNPAIRED
+        self.views[account] = replace(self.views[account], status=status, slots=slots)  # type: ignore[arg-type]
+
+    def show_code(self, account: AccountId, slot: Slot, text: str = QR) -> None:
+        """WhatsApp sent a QR or a code."""
+        view = self.get(account).slot(slot)
+        assert view.pairing is not None
+        pairing = replace(view.pairing, text=text, expires_at=self.clock.now() + QR_LIFE)
+        self.put(account, replace(view, pairing=pairing))
+
+    def go_online(self, account: AccountId, slot: Slot, *, tell: bool = True) -> None:
+        """The slot was scanned and is online."""
+        view = self.get(account)
+        device = f"{view.account.number[1:]}:{slot.number}@s.whatsapp.net"
+        role = Role.STANDBY if view.slot(slot.partner).role is Role.ACTIVE else Role.ACTIVE
+        self.put(
+            account,
+            replace(
+                view.slot(slot),
+                device=device,
+                state=SessionState.ONLINE,
+                role=role,
+                since=self.clock.now(),
+                generation=1,
+                ping_ms=42.4,
+                quality=0.98,
+                pairing=None,
+            ),
+        )
+        if tell:
+            self.events(EventType.SESSION_ONLINE, f"The {slot} is online", account=account, slot=slot, generation=1)
+
+
+@dataclass
+class FakeOutgoing:
+    clock: FakeClock
+    rows: dict[str, OutboxRow] = field(default_factory=dict)
+    keys: dict[tuple[str, str], str] = field(default_factory=dict)
+    full: bool = False
+
+    async def accept(
+        self, account: AccountId, chat: ChatId, text: str, idempotency_key: str | None = None
+    ) -> tuple[OutboxRow, bool]:
+        if self.full:
+            raise Overloaded("10000 messages wait to be sent already; try again later", 7.2)
+        if idempotency_key and (account, idempotency_key) in self.keys:
+            row = self.rows[self.keys[account, idempotency_key]]
+            if (row.chat, row.text) != (chat, text):
+                raise Conflict("this Idempotency-Key came with another message before")
+            return row, False
+        now = self.clock.now()
+        row_id = f"outbox{len(self.rows)}"
+        row = OutboxRow(row_id, account, chat, text, b"s" * 32, OutboxState.QUEUED, "", now, now + 60, now)
+        self.rows[row_id] = row
+        if idempotency_key:
+            self.keys[account, idempotency_key] = row_id
+        return row, True
+
+    async def get(self, outbox_id: str) -> OutboxRow:
+        if outbox_id not in self.rows:
+            raise NotFound("no such message")
+        return self.rows[outbox_id]
+
+
+@dataclass
+class FakeStore:
+    stored: list[StoredMessage] = field(default_factory=list)
+    broken: Exception | None = None
+    hangs: bool = False
+    name: str = "memory"
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def write(self, messages: Sequence[Message]) -> Sequence[Poison]:
+        self.stored += [StoredMessage(message, message.timestamp + 5) for message in messages]
+        return ()
+
+    async def save_account(self, account: Account) -> None: ...
+
+    async def save_event(self, event: Event) -> None: ...
+
+    async def chats(self, account: AccountId, limit: int) -> Sequence[Chat]:
+        await self._trouble()
+        newest: dict[ChatId, Chat] = {}
+        for each in self.stored:
+            message = each.message
+            if message.account == account:
+                newest[message.chat] = Chat(message.chat, message.sender_name, message.text, message.timestamp)
+        return sorted(newest.values(), key=lambda chat: -chat.last_message_at)[:limit]
+
+    async def messages(
+        self, account: AccountId, chat: ChatId, limit: int, before: int | None = None
+    ) -> Sequence[StoredMessage]:
+        await self._trouble()
+        found = [
+            each
+            for each in self.stored
+            if (each.message.account, each.message.chat) == (account, chat)
+            and (before is None or each.message.timestamp < before)
+        ]
+        return found[-limit:]
+
+    async def _trouble(self) -> None:
+        if self.broken:
+            raise self.broken
+        if self.hangs:
+            await asyncio.Event().wait()

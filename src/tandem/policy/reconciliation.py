@@ -1,0 +1,59 @@
+"""What to do about a send whose fate is not known.
+
+Three witnesses can tell. The sending device's key store names every message that was about to leave, before it does: no
+entry for the row's secret proves that it never left. The account's other device gets an echo of everything the server
+took; the recipient answers with a receipt. Echo and receipt settle the row by themselves; this policy decides only when
+their absence is proof enough, and what must happen first: as long as the host that made the call lives, the library may
+still send.
+
+Invariant: a message is sent again only if it never left, or if the other device has been online and caught up for
+``patience`` seconds after the call was over and has not seen it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Action(Enum):
+    """What to do now."""
+
+    WAIT = "wait"
+    END_HOST = "end_host"  # the library may still be sending: end its host, then look again
+    SEND_AGAIN = "send_again"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of an ``unknown`` send. Durations in seconds.
+
+    ``age``: since it became unknown. ``call_over``: the host that made the call is gone. ``left``: the key stores name
+    as many messages for its secret as there were attempts. ``partner_watched``: how long the account's other device has
+    been online, its offline messages received, since the call was over; 0 if it is not.
+    """
+
+    age: float
+    call_over: bool
+    left: bool
+    partner_watched: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    action: Action
+    reason: str
+
+
+def judge(evidence: Evidence, patience: float) -> Judgement:
+    """Decide. ``patience`` seconds without an echo are proof that the server does not have the message."""
+    if not evidence.call_over:
+        if evidence.age < patience:
+            return Judgement(Action.WAIT, "the library may still be sending it")
+        return Judgement(Action.END_HOST, f"a send has gone unanswered for {evidence.age:.0f} s")
+    if not evidence.left:
+        return Judgement(Action.SEND_AGAIN, "it never left: the device's key store does not name it")
+    if evidence.partner_watched < patience:
+        return Judgement(Action.WAIT, "it may have arrived: waiting for the echo on the account's other device")
+    reason = f"the account's other device has been online for {evidence.partner_watched:.0f} s and has not seen it"
+    return Judgement(Action.SEND_AGAIN, reason)

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tandem.policy.reconciliation import Action, Evidence, judge
+
+EVIDENCE = st.builds(Evidence, st.floats(0.0, 1e6), st.booleans(), st.booleans(), st.floats(0.0, 1e6))
+PATIENCE = 5.0
+
+
+@given(EVIDENCE)
+def test_a_message_goes_again_only_if_it_never_left_or_the_other_device_would_have_seen_it(evidence: Evidence) -> None:
+    judgement = judge(evidence, PATIENCE)
+    assert judgement.reason
+    if judgement.action is Action.SEND_AGAIN:
+        assert evidence.call_over
+        assert not evidence.left or evidence.partner_watched >= PATIENCE
+    if judgement.action is Action.END_HOST:
+        assert not evidence.call_over
+        assert evidence.age >= PATIENCE
+
+
+@given(EVIDENCE)
+def test_nothing_waits_for_ever_once_the_partner_is_there(evidence: Evidence) -> None:
+    settled = Evidence(PATIENCE, evidence.call_over, evidence.left, PATIENCE)
+    assert judge(settled, PATIENCE).action is not Action.WAIT
+
+
+def test_without_a_partner_a_message_that_left_stays_unknown() -> None:
+    alone = Evidence(1e9, call_over=True, left=True, partner_watched=0.0)
+    assert judge(alone, PATIENCE).action is Action.WAIT

@@ -7,6 +7,7 @@ until the journal is durable, so nothing that a client learns can be undone by a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -88,6 +89,11 @@ class Connection:
         if self._request.transport is not None:
             self._request.transport.abort()
 
+    async def swallow(self) -> None:
+        """Read and forget until the client leaves."""
+        async for _message in self._socket:
+            pass
+
     async def handshake(self, responder: Callable[[bytes], Responder]) -> Transport:
         """Run the Noise handshake. Raises ProtocolViolation, also when it takes too long or the client leaves."""
         try:
@@ -137,8 +143,13 @@ class Connection:
             except ConnectionError:
                 return  # the reading side learns of it too, and ends the connection
             except _Close as request:
-                async with asyncio.timeout(_CLOSE_SECONDS):
-                    await self._socket.close(code=request.code)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_CLOSE_SECONDS):
+                        await self._socket.close(code=request.code)
+                return
+            except Exception:  # noqa: BLE001 - whatever it is, the client must dial again
+                _log.exception("connection %d cannot be written to", self.number)
+                self.abort()
                 return
 
     async def _write_batch(self, transport: Transport, batch: list[Node | _Close]) -> None:

@@ -51,8 +51,8 @@ class Body:
             raise BadRequest(f"{name} must be a whole number from 1 to {most}")
         return value
 
-    def flag(self, name: str, default: bool) -> bool:  # noqa: FBT001 - a default, like the others
-        value = self.values.get(name, default)
+    def flag(self, name: str) -> bool:
+        value = self.values.get(name)
         if not isinstance(value, bool):
             raise BadRequest(f"{name} must be true or false")
         return value
@@ -81,9 +81,13 @@ def control_routes(application: web.Application, emulator: Emulator) -> None:
         web.get("/control/root-key", api.root_key),
         web.get("/control/phones", api.phones),
         web.post("/control/phones", api.add_phone),
+        web.post("/control/contacts", api.configure_contact),
         web.post("/control/scan", api.scan),
         web.post("/control/messages", api.send),
         web.get("/control/messages", api.messages),
+        web.post("/control/faults", api.add_fault),
+        web.get("/control/faults", api.faults),
+        web.delete("/control/faults", api.clear_faults),
         web.get("/control/ledger", api.ledger),
         web.get("/control/transcript", api.transcript),
     ])  # fmt: skip
@@ -155,8 +159,24 @@ class Control:
     async def add_phone(self, request: web.Request) -> web.Response:
         body = await body_of(request)
         number = canonical(body.text("number"))
-        self._emulator.add_phone(number, body.text("name", ""))
+        await self._emulator.add_phone(number, body.text("name", ""))
         return web.json_response({"number": number}, status=HTTPStatus.CREATED)
+
+    async def configure_contact(self, request: web.Request) -> web.Response:
+        body = await body_of(request)
+        settings: dict[str, str | bool] = {}
+        settings |= {name: body.text(name) for name in ("name", "reply") if name in body.values}
+        settings |= {name: body.flag(name) for name in ("reads", "on_whatsapp") if name in body.values}
+        account = await self._emulator.configure_contact(body.text("number"), settings)
+        return web.json_response(
+            {
+                "number": account.number,
+                "name": account.name,
+                "reply": account.reply,
+                "reads": account.reads,
+                "on_whatsapp": account.on_whatsapp,
+            }
+        )
 
     async def scan(self, request: web.Request) -> web.Response:
         body = await body_of(request)
@@ -180,6 +200,18 @@ class Control:
             for entry in ledger.shown(canonical(_query(request, "to")))
         ]
         return web.json_response({"messages": shown})
+
+    async def add_fault(self, request: web.Request) -> web.Response:
+        fault = self._emulator.clients.begin_fault((await body_of(request)).values)
+        return web.json_response(fault.describe(), status=HTTPStatus.CREATED)
+
+    async def faults(self, _request: web.Request) -> web.Response:
+        return web.json_response({"faults": [fault.describe() for fault in self._emulator.faults]})
+
+    async def clear_faults(self, request: web.Request) -> web.Response:
+        fault_id = request.query.get("id")
+        cleared = self._emulator.faults.clear(None if fault_id is None else int(fault_id))
+        return web.json_response({"cleared": cleared})
 
     async def ledger(self, _request: web.Request) -> web.Response:
         ledger = self._emulator.ledger

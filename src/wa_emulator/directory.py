@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,6 +46,8 @@ class Queued:
     entry: Entry | None = None
     stale_acks: int = 0
     """Acks still expected for an earlier copy, which must not remove this one."""
+    held_back: bool = False
+    """A fault kept it from a connected device."""
 
 
 QueueKey = tuple[str, ...]
@@ -155,8 +157,9 @@ class Account:
 class Directory:
     """All accounts, found by number and by LID."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, encode: Callable[[Queued], bytes]) -> None:
         self._journal = journal
+        self._encode = encode
         self._by_number: dict[str, Account] = {}
         self._by_lid: dict[str, Account] = {}
 
@@ -231,10 +234,10 @@ class Directory:
             self._journal.delete("queue", _queue_key(device, key))
         return queued
 
-    def enqueue(self, device: Device, key: QueueKey, queued: Queued, encode: Any) -> None:
-        """Keep a stanza until the device confirms it; ``encode`` turns its node into bytes for the state file."""
+    def enqueue(self, device: Device, key: QueueKey, queued: Queued) -> None:
+        """Keep a stanza until the device confirms it."""
         device.queue[key] = queued
-        self._journal.save("queue", _queue_key(device, key), lambda: encode(queued))
+        self._journal.save("queue", _queue_key(device, key), lambda: self._encode(queued))
 
     def restore_account(self, number: str, record: bytes, phone: Participant) -> None:
         values = json.loads(record)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from wa_emulator.connection import Connection
 from wa_emulator.directory import Account, Device, Directory
 from wa_emulator.nodes import JID, SERVER, Attributes, Node, ProtocolViolation, Value
 from wa_emulator.phones import bundle_nodes
-from wa_emulator.relay import Relay
 
 _FEW_PREKEYS: Final = 10
 _MOST_PREKEYS: Final = 5_000
@@ -21,13 +20,20 @@ _MISSING = "404"
 Handler = Callable[[Device, Connection, Node], None]
 
 
+class Steps(Protocol):
+    """What queries can cause beyond their answer."""
+
+    def activated(self, device: Device, connection: Connection) -> None: ...
+
+    def unlink(self, device: Device) -> None: ...
+
+
 class InfoQueries:
     """Answers the iq stanzas of linked devices."""
 
-    def __init__(self, directory: Directory, relay: Relay, unlink: Callable[[Device], None]) -> None:
+    def __init__(self, directory: Directory, steps: Steps) -> None:
         self._directory = directory
-        self._relay = relay
-        self._unlink = unlink
+        self._steps = steps
         self._handlers: dict[tuple[str, str, str], Handler] = {
             ("encrypt", "get", "count"): self._count_prekeys,
             ("encrypt", "set", "registration"): self._take_prekeys,
@@ -123,7 +129,7 @@ class InfoQueries:
         connection.post(_result(node))
         if not connection.active:
             connection.active = True
-            self._relay.flush(device)
+            self._steps.activated(device, connection)
 
     def _deactivate(self, _device: Device, connection: Connection, node: Node) -> None:
         connection.active = False
@@ -136,7 +142,7 @@ class InfoQueries:
         connection.post(_result(node))
         removed = device.account.devices.get(jid.device)
         if removed is not None:
-            self._unlink(removed)
+            self._steps.unlink(removed)
 
     def _no_picture(self, _device: Device, connection: Connection, node: Node) -> None:
         error = Node("error", {"code": _MISSING, "text": "item-not-found"})

@@ -61,32 +61,33 @@ class Entry:
         """How often the recipient's phone shows it: it knows a message by its id and sending device."""
         return len({device for _, device in self.arrivals})
 
-    def record(self) -> bytes:
+    def record(self, offset: float) -> bytes:
+        """Return the entry for ``restore``, its times shifted by ``offset``."""
         deliveries = [
-            [*key, d.queued, d.sent, d.receipted, d.sends, d.retries] for key, d in self.deliveries.items()
-        ]  # fmt: skip
-        fields = [
-            self.id, self.sender, self.sender_device, self.recipient, self.text, self.accepted, self.refused,
-            self.attempts, deliveries, self.arrivals, self.on_own_phone,
-        ]  # fmt: skip
-        return json.dumps(fields).encode()
+            [*key, d.queued + offset, _shifted(d.sent, offset), _shifted(d.receipted, offset), d.sends, d.retries]
+            for key, d in self.deliveries.items()
+        ]
+        arrivals = [(at + offset, device) for at, device in self.arrivals]
+        times = _shifted(self.accepted, offset), _shifted(self.on_own_phone, offset)
+        fields = self.id, self.sender, self.sender_device, self.recipient, self.text, self.refused, self.attempts
+        return json.dumps([fields, times, deliveries, arrivals]).encode()
 
     @classmethod
-    def restore(cls, record: bytes, shift: float) -> Entry:
-        """Read ``record`` back, adding ``shift`` seconds to its times (this process's monotonic clock is another)."""
-        *fields, deliveries, arrivals, on_own_phone = json.loads(record)
-        entry = cls(*fields)
-        entry.accepted = _shifted(entry.accepted, shift)
-        entry.on_own_phone = _shifted(on_own_phone, shift)
-        entry.arrivals = [(at + shift, device) for at, device in arrivals]
+    def restore(cls, record: bytes, offset: float) -> Entry:
+        """Read ``record`` back, its times shifted back by this process's ``offset``."""
+        fields, times, deliveries, arrivals = json.loads(record)
+        message_id, sender, sender_device, recipient, text, refused, attempts = fields
+        entry = cls(message_id, sender, sender_device, recipient, text, refused=refused, attempts=attempts)
+        entry.accepted, entry.on_own_phone = (_shifted(at, -offset) for at in times)
+        entry.arrivals = [(at - offset, device) for at, device in arrivals]
         for number, device, queued, sent, receipted, sends, retries in deliveries:
-            times = queued + shift, _shifted(sent, shift), _shifted(receipted, shift)
-            entry.deliveries[number, device] = Delivery(*times, sends, retries)
+            moments = queued - offset, _shifted(sent, -offset), _shifted(receipted, -offset)
+            entry.deliveries[number, device] = Delivery(*moments, sends, retries)
         return entry
 
 
-def _shifted(at: float | None, shift: float) -> float | None:
-    return None if at is None else at + shift
+def _shifted(at: float | None, offset: float) -> float | None:
+    return None if at is None else at + offset
 
 
 class Ledger:
@@ -191,8 +192,8 @@ class Ledger:
             "deliveries": [self._describe_delivery(key, delivery) for key, delivery in entry.deliveries.items()],
         }
 
-    def restore(self, record: bytes, shift: float) -> None:
-        entry = Entry.restore(record, shift)
+    def restore(self, record: bytes) -> None:
+        entry = Entry.restore(record, self.offset)
         self._entries[entry.key] = entry
         if entry.arrivals:
             self._shown.setdefault(entry.recipient, {})[entry.key] = entry
@@ -209,4 +210,4 @@ class Ledger:
         }
 
     def _save(self, entry: Entry) -> None:
-        self._journal.save("ledger", "/".join(entry.key), entry.record)
+        self._journal.save("ledger", "/".join(entry.key), lambda: entry.record(self.offset))

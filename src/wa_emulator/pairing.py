@@ -92,7 +92,8 @@ class Pairing:
         for reference in candidate.references:
             self._by_reference.pop(reference, None)
         for answer in candidate.answers.values():
-            answer.cancel()
+            if not answer.done():
+                answer.set_exception(ScanRefused(409, "the client left before it had answered"))
 
     def take_answer(self, candidate: Candidate, node: Node) -> None:
         """Take an iq result or error of a waiting client."""
@@ -155,10 +156,8 @@ class Pairing:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 return await answer
-        except (TimeoutError, asyncio.CancelledError) as error:
-            if not answer.cancelled() and not isinstance(error, TimeoutError):
-                raise
-            raise ScanRefused(409, "the client left, or did not answer the scan") from error
+        except TimeoutError as error:
+            raise ScanRefused(409, "the client did not answer the scan") from error
 
     def _check_answer(self, device: Device, signed: Any, answer: Node) -> None:
         if answer.text("type") == "error":

@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from wa_emulator.codec import Codec
 from wa_emulator.directory import Account, Device, Directory, Queued, QueueKey
+from wa_emulator.disturbance import Disturbance
+from wa_emulator.faults import Faults
 from wa_emulator.ledger import Entry, Ledger
 from wa_emulator.nodes import GROUP_SERVER, JID, LID_SERVER, SERVER, Attributes, Node, Value
 from wa_emulator.phones import Mail, Phones, Sender
@@ -38,11 +39,12 @@ def participant_hash(devices: Iterable[JID]) -> str:
 class Relay:
     """Moves stanzas between linked devices and phones."""
 
-    def __init__(self, directory: Directory, ledger: Ledger, phones: Phones, codec: Codec) -> None:
+    def __init__(self, directory: Directory, ledger: Ledger, phones: Phones, faults: Faults) -> None:
         self._directory = directory
         self._ledger = ledger
         self._phones = phones
-        self._codec = codec
+        self._faults = faults
+        self._disturbance = Disturbance(faults)
 
     def post(self, mail: Iterable[Mail]) -> None:
         """Queue stanzas for their devices and send them to those that are connected."""
@@ -51,8 +53,8 @@ class Relay:
             queued = Queued(node, entry)
             if entry is not None:
                 self._ledger.queued(entry, (device.account.number, device.id))
-            self._directory.enqueue(device, key, queued, self._encode)
-            self._send(device, queued)
+            self._directory.enqueue(device, key, queued)
+            self._send(device, queued, node)
 
     def flush(self, device: Device) -> None:
         """Deliver all that waited for a device that has just become active."""
@@ -64,8 +66,13 @@ class Relay:
         connection.post(Node("ib", {"from": SERVER}, [Node("offline_preview", counts)]))
         for number, queued in enumerate(waiting):
             attributes: dict[str, Value] = {**queued.node.attributes, "offline": str(number)}
-            self._send(device, Queued(Node(queued.node.tag, attributes, queued.node.content), queued.entry))
+            self._send(device, queued, Node(queued.node.tag, attributes, queued.node.content))
         connection.post(Node("ib", {"from": SERVER}, [Node("offline", {"count": len(waiting)})]))
+
+    def resume(self, device: Device) -> None:
+        """Deliver what a fault held back from a connected device."""
+        for queued in [queued for queued in device.queue.values() if queued.held_back]:
+            self._send(device, queued, queued.node)
 
     def submit(self, device: Device, node: Node) -> None:
         """Take a message from a linked device: relay a copy to each device it is encrypted for, and ack it."""
@@ -74,9 +81,17 @@ class Relay:
         if recipient is None or to.server == GROUP_SERVER:
             return self._ack_message(device, node, {"error": _UNSUPPORTED})
         entry = self._ledger.begin(message_id, (device.account.number, device.id), self._peer(node, recipient).number)
+        refusal = self._faults.hit("send_nack", device)
+        if refusal is not None:
+            self._ledger.refused(entry, refusal.parameters["code"])
+            return self._ack_message(device, node, {"error": refusal.parameters["code"]})
         copies = _copies(node, to)
-        self._ledger.accepted(entry)
-        self._ack_message(device, node, {"phash": self._missing_devices(device, recipient, to, copies)})
+        silence = self._faults.hit("no_send_ack", device)
+        if silence is None:
+            self._ledger.accepted(entry)
+            self._ack_message(device, node, {"phash": self._missing_devices(device, recipient, to, copies)})
+        elif not silence.parameters["deliver"]:
+            return None
         for copy_to, parts in copies:
             self._relay_copy(device, node, entry, copy_to, parts)
         return None
@@ -205,20 +220,22 @@ class Relay:
             if target is not device and only in (None, target.id):
                 self.post([Mail(target, Node("receipt", attributes, node.content))])
 
-    def _send(self, device: Device, queued: Queued) -> None:
+    def _send(self, device: Device, queued: Queued, node: Node) -> None:
         connection = device.connection
         if connection is None or not connection.active:
             return
-        connection.post(queued.node)
-        if queued.entry is not None:
+        queued.held_back = connection.stalled
+        if queued.held_back:
+            return
+        if queued.entry is None:
+            connection.post(node)
+        else:
+            self._disturbance.deliver(device, connection, node)
             self._ledger.sent(queued.entry, (device.account.number, device.id))
 
     def _post_now(self, device: Device, node: Node) -> None:
         if device.connection is not None:
             device.connection.post(node)
-
-    def _encode(self, queued: Queued) -> bytes:
-        return self._codec.encode(queued.node)
 
 
 def _copies(node: Node, to: JID) -> list[tuple[JID, list[Node]]]:

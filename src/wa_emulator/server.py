@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from aiohttp import web
 
-from wa_emulator import certificates
+from wa_emulator import certificates, world
 from wa_emulator.clients import Clients
 from wa_emulator.codec import Codec
 from wa_emulator.connection import Plumbing
 from wa_emulator.control import Handler, control_routes
-from wa_emulator.directory import Directory, canonical
-from wa_emulator.journal import Forgetful
-from wa_emulator.keys import KeyPair
-from wa_emulator.ledger import Ledger
+from wa_emulator.directory import Account, canonical
+from wa_emulator.faults import Faults
+from wa_emulator.journal import Forgetful, Journal
 from wa_emulator.noise import ServerIdentity
-from wa_emulator.pairing import Pairing
+from wa_emulator.persistence import StateFile
 from wa_emulator.phones import Phones
 from wa_emulator.relay import Relay
 from wa_emulator.transcript import Transcript
+from wa_emulator.world import World
 from wa_library.tokens import token_tables
 
 LOOPBACK = "127.0.0.1"
@@ -35,8 +37,11 @@ _log = logging.getLogger("wa_emulator")
 class Emulator:
     """A WhatsApp server on loopback. Port 0 lets the system choose; ``port`` says which after the start."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, state: Path | None = None) -> None:
         self.port = port
+        self._state_path = state
+        self._state: StateFile | None = None
+        self._journal: Journal = Forgetful()
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -54,28 +59,36 @@ class Emulator:
         return self._root.public
 
     async def start(self) -> None:
-        """Serve. Raises OSError if the port is taken."""
+        """Serve. Raises OSError if the port is taken, StateUnusable if the state file cannot be used."""
         codec = Codec(await asyncio.to_thread(token_tables))
-        journal = Forgetful()
-        self._root, server_key = KeyPair(), KeyPair()
-        self.transcript = Transcript()
-        self.ledger = Ledger(journal)
-        self.directory = Directory(journal)
+        lasting = self._world(codec)
+        self._root = lasting.root
+        self.directory, self.ledger = lasting.directory, lasting.ledger
+        self.transcript, self.faults = Transcript(), Faults()
         self._phones = Phones(self.directory, self.ledger)
-        self._relay = Relay(self.directory, self.ledger, self._phones, codec)
-        self._pairing = Pairing(self.directory)
-        identity = ServerIdentity(server_key, certificates.chain(self._root, server_key))
-        plumbing = Plumbing(codec, journal, self.transcript)
-        self.clients = Clients(plumbing, identity, self.directory, self._relay, self._pairing)
+        self._relay = Relay(self.directory, self.ledger, self._phones, self.faults)
+        identity = ServerIdentity(lasting.server, certificates.chain(lasting.root, lasting.server))
+        plumbing = Plumbing(codec, self._journal, self.transcript)
+        self.clients = Clients(plumbing, identity, self.directory, self._relay, self.faults)
         await self._listen()
+
+    def _world(self, codec: Codec) -> World:
+        if self._state_path is None:
+            return world.fresh(codec)
+        self._journal = self._state = StateFile(self._state_path)
+        return world.restored(self._state, codec)
 
     async def stop(self) -> None:
         """Leave abruptly, as a server that is killed: clients see their connections break."""
+        self.faults.clear()
         for connection in self.clients:
             connection.abort()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        if self._state is not None:
+            await self._state.close()
+            self._state = None
 
     async def _listen(self) -> None:
         application = web.Application(middlewares=[self._sort], client_max_size=_BODY_BYTES)
@@ -93,15 +106,26 @@ class Emulator:
             return await self.clients.accept(request)
         return await handler(request)
 
-    def add_phone(self, number: str, name: str = "") -> None:
+    async def add_phone(self, number: str, name: str = "") -> None:
         """Make a phone that can link devices. Raises ValueError for a bad number."""
         self.directory.add_phone(canonical(number), name)
+        await self._journal.durable()
+
+    async def configure_contact(self, number: str, settings: Mapping[str, str | bool]) -> Account:
+        """Change how a contact's phone behaves: ``name``, ``reads``, ``reply``, ``on_whatsapp``. Raises ValueError."""
+        account = self.directory.account(canonical(number))
+        for name, value in settings.items():
+            setattr(account, name, value)
+        self.directory.save(account)
+        await self._journal.durable()
+        return account
 
     async def scan(self, number: str, qr: str) -> str:
         """Scan a QR's text with a phone; return the new device's JID. Raises UnknownNumber or ScanRefused."""
         account = self.directory.phone(canonical(number))
-        device = await self._pairing.scan(account, qr)
+        device = await self.clients.pairing.scan(account, qr)
         self._relay.announce_devices(account, device, "add")
+        await self._journal.durable()
         return str(device.jid)
 
     async def send(self, sender: str, to: str, text: str, count: int = 1) -> list[str]:
@@ -114,4 +138,5 @@ class Emulator:
             ids.append(message_id)
             if number % _BATCH == _BATCH - 1:
                 await asyncio.sleep(0)
+        await self._journal.durable()
         return ids

@@ -15,6 +15,7 @@ import re
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,12 +51,20 @@ class TokenTables:
             raise LibraryUnusable("the double-byte token tables do not have the size this package knows")
 
 
-@functools.cache
+_one_child = threading.Lock()
+
+
 def token_tables() -> TokenTables:
     """Return the tables of the installed library, read in a child process on the first call (about half a second).
 
-    Raises LibraryUnusable if the library is missing or its tables are not found.
+    Thread-safe. Raises LibraryUnusable if the library is missing or its tables are not found.
     """
+    with _one_child:
+        return _token_tables()
+
+
+@functools.cache
+def _token_tables() -> TokenTables:
     child = subprocess.run(
         [sys.executable, "-m", "wa_library.tokens"],
         capture_output=True,

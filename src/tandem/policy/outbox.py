@@ -5,9 +5,10 @@
       │  └─expire─► expired │
       └──not sent────────┘  └──unknown, restart──► unknown ──echo, receipt──► sent …
 
-Invariants: nothing but ``queued`` is ever sent, and only a proof that it never left (``NOT_SENT``) leads back there, so
-no message is sent blindly again. Evidence of a server ack (a result, the partner's echo, a receipt) wins over every
-other opinion and is never taken back: sent, delivered and read only grow. Time spent offline is no input.
+Invariants: nothing but ``queued`` is ever sent, and only a proof that the server does not have it (``NOT_SENT``, and
+``SEND_AGAIN`` by ``policy.reconciliation``) leads back there, so no message is sent blindly again. Evidence of a server
+ack (a result, the partner's echo, a receipt) wins over every other opinion and is never taken back: sent, delivered and
+read only grow. Time spent offline is no input.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Input(Enum):
     DELIVERED = "delivered"
     READ = "read"
     EXPIRE = "expire"
+    SEND_AGAIN = "send_again"  # proof that an unknown send did not reach the server
 
     @classmethod
     def of(cls, outcome: SendOutcome) -> Input:
@@ -86,11 +88,20 @@ def step(state: OutboxState, happened: Input, detail: str = "") -> Step:
         return _prove(state, happened)
     if happened in _RESULTS:
         return _conclude(state, happened, detail)
+    if happened is Input.SEND_AGAIN:
+        return _send_again(state, detail)
     if state is not OutboxState.QUEUED:
         raise Conflict(f"a message that is {state} cannot be {'sent' if happened is Input.CLAIM else 'expired'}")
     if happened is Input.CLAIM:
         return Step(OutboxState.SENDING, changed=True)
     return Step(OutboxState.EXPIRED, changed=True, reason="not sent before its time was over")
+
+
+def _send_again(state: OutboxState, why: str) -> Step:
+    """What was proven meanwhile stays."""
+    if state is not OutboxState.UNKNOWN:
+        return Step(state, changed=False)
+    return Step(OutboxState.QUEUED, changed=True, reason=f"to be sent again: {why}")
 
 
 def _prove(state: OutboxState, happened: Input) -> Step:

@@ -68,9 +68,13 @@ class Outbox:
         oldest = next(iter(self._waiting.values()), None)
         return 0.0 if oldest is None else max(0.0, self._clock.now() - oldest)
 
-    def subscribe(self, listener: Callable[[AccountId], None]) -> None:
-        """Have ``listener`` called on the event loop when an account may have something to send. It must not block."""
+    def subscribe(self, listener: Callable[[AccountId], None]) -> Callable[[], None]:
+        """Have ``listener`` called on the event loop when an account may have something to send. It must not block.
+
+        Returns what ends it.
+        """
         self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     async def restore(self) -> int:
         """Settle what a restart interrupted and return how many messages wait. Call once, before anything connects."""
@@ -78,7 +82,7 @@ class Outbox:
         fresh = secrets.token_bytes(_KEY_BYTES)
 
         def operation(connection: sqlite3.Connection) -> tuple[bytes, dict[str, float]]:
-            rows.restart(connection, now)
+            rows.restart(connection, now, None)
             return _key(connection, fresh), dict(connection.execute(SQL["waiting"]).fetchall())
 
         self._key, self._waiting = await self._database.write(operation)
@@ -126,6 +130,11 @@ class Outbox:
         now = self._clock.now()
         return await self._database.read(lambda connection: rows.sendable(connection, account, now, now - hold, limit))
 
+    async def interrupted(self, account: AccountId) -> None:
+        """Make an account's sends that nobody works on any more unknown. Only while no dispatcher of it runs."""
+        now = self._clock.now()
+        await self._database.write(lambda connection: rows.restart(connection, now, account), self.moved)
+
     async def mark_sending(self, outbox_id: str, slot: Slot | None) -> OutboxRow:
         """Commit that the library is about to be called. Raises Conflict if the row is not queued any more."""
         now = self._clock.now()
@@ -166,10 +175,12 @@ class Outbox:
         """Account for committed moves. For operations that move rows themselves (echoes and receipts)."""
         for move in moves:
             row = move.after
-            if row.state not in _WAITING:
+            if row.state in _WAITING:
+                self._waiting.setdefault(row.id, row.created_at)
+            else:
                 self._waiting.pop(row.id, None)
             self.sent[row.account] += move.newly_sent
-            if move.entered:
+            if move.entered and row.state is not OutboxState.SENDING:
                 self._rouse(row.account)
 
     def _accepted(self, result: tuple[OutboxRow, bool]) -> None:
@@ -183,7 +194,7 @@ class Outbox:
         self._inbox.came_in(recorded.kept)
 
     def _rouse(self, account: AccountId) -> None:
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             listener(account)
 
     def _refuse_when_full(self, connection: sqlite3.Connection, account: AccountId) -> None:

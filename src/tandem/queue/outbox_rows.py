@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tandem.errors import NotFound
 from tandem.model.ids import AccountId, ChatId
 from tandem.model.outbox import OutboxRow, SendResult
 from tandem.model.states import OutboxState, Slot
@@ -88,17 +89,35 @@ def record(connection: sqlite3.Connection, row: OutboxRow, result: SendResult, n
     return move(connection, row, Input.of(result.outcome), now, result.error, **changes)
 
 
-def restart(connection: sqlite3.Connection, now: float) -> int:
-    """Nobody knows what became of a send that the daemon did not survive. Returns how many there were."""
-    rows = [row_of(found) for found in connection.execute(f"{_COLUMNS} WHERE state = 'sending'")]
-    for row in rows:
-        move(connection, row, Input.RESTARTED, now)
-    return len(rows)
+def restart(connection: sqlite3.Connection, now: float, account: AccountId | None) -> list[Move]:
+    """Nobody knows what became of a send that its process or task did not survive. ``account`` None: all of them."""
+    query = f"{_COLUMNS} WHERE state = 'sending' AND (?1 IS NULL OR account = ?1)"
+    found = connection.execute(query, (account,)).fetchall()
+    return [move(connection, row_of(each), Input.RESTARTED, now) for each in found]
 
 
 def expire(connection: sqlite3.Connection, now: float) -> list[Move]:
     found = connection.execute(f"{_COLUMNS} WHERE state = 'queued' AND expires_at <= ?", (now,))
     return [move(connection, row_of(each), Input.EXPIRE, now) for each in found.fetchall()]
+
+
+def unknown(connection: sqlite3.Connection, account: AccountId) -> Sequence[OutboxRow]:
+    condition = "WHERE state = 'unknown' AND account = ? ORDER BY updated_at"
+    found = connection.execute(f"{_COLUMNS} {condition}", (str(account),))
+    return [row_of(each) for each in found]
+
+
+def send_again(connection: sqlite3.Connection, outbox_id: str, why: str, now: float, *, left: bool) -> Move:
+    """Put an unknown row back into the queue. Its attempts count the messages that key stores name for its secret."""
+    row = find(connection, "id", outbox_id)
+    if row is None:
+        raise NotFound("there is no such outgoing message")
+    moved = move(connection, row, Input.SEND_AGAIN, now, why)
+    if moved.entered is None or left:
+        return moved
+    after = replace(moved.after, attempts=max(0, row.attempts - 1))
+    _save(connection, after)
+    return Move(row, after)
 
 
 def row_of(found: Sequence[Any]) -> OutboxRow:

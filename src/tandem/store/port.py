@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tandem.model.account import Account
-from tandem.model.event import Event
+from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId, ChatId, MessageKey
 from tandem.model.message import Message
+
+_PREVIEW = 200
+_NOT_DIRECT = ("@g.us", "@broadcast", "@newsletter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +35,27 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """A message that can never be written, and why."""
+    """A message that can never be written, and why. The reason holds none of its content."""
 
+    account: AccountId
     key: MessageKey
     reason: str
+
+
+def preview(message: Message) -> str:
+    """Return what a list of chats shows of its newest message."""
+    return message.text[:_PREVIEW] or f"[{message.kind}]"
+
+
+def display_name(chat: ChatId, name: str) -> str:
+    """Return a chat's name; the user part of its address while nobody has told a name."""
+    return name or chat.partition("@")[0]
+
+
+def name_from(message: Message) -> str:
+    """Return the name that a message gives its chat: in a direct chat what the other person calls themselves."""
+    group = message.chat.endswith(_NOT_DIRECT)
+    return "" if message.from_me or group else message.sender_name
 
 
 class Store(Protocol):
@@ -65,7 +85,26 @@ class Store(Protocol):
         ...
 
     async def messages(
-        self, account: AccountId, chat: ChatId, limit: int, before: int | None = None
+        self,
+        account: AccountId,
+        chat: ChatId,
+        limit: int,
+        before: int | None = None,
+        before_key: MessageKey | None = None,
     ) -> Sequence[StoredMessage]:
-        """Return the newest ``limit`` messages (older than ``before``, Unix milliseconds), oldest first."""
+        """Return the newest ``limit`` messages, oldest first; those of the same time in the order they came in.
+
+        ``before`` (Unix milliseconds) leaves out what is not older. WhatsApp's times are whole seconds, so a page that
+        ends between messages of one second needs ``before_key`` too: with the key of the oldest message of the last
+        page nothing is skipped and nothing comes twice.
+        """
+        ...
+
+    async def events(
+        self,
+        limit: int,
+        type: EventType | None = None,  # noqa: A002 - the field's name everywhere else
+        account: AccountId | None = None,
+    ) -> Sequence[Event]:
+        """Newest first, those that have not expired."""
         ...

@@ -1,0 +1,130 @@
+"""One transaction for a batch of events: messages into the inbox, echoes and receipts to the outbox, junk aside."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from tandem.clock import Clock
+from tandem.errors import PoisonMessage
+from tandem.inbound.canonical import canonical, pairs_of
+from tandem.model.ids import Number
+from tandem.model.message import DecodedMessage, DecodedReceipt, RawEvent
+from tandem.model.signals import Signal
+from tandem.queue.dead_letters import LetterKind, bury_event, drop
+from tandem.queue.inbox import Arrival, Copy, Entry, Lookup, Verdict, put, put_again
+from tandem.queue.outbox_rows import Move
+from tandem.queue.queue import Queue
+from tandem.queue.settlement import settle_echo, settle_receipt
+
+Decoded = DecodedMessage | DecodedReceipt | Signal | None
+Decode = Callable[[RawEvent], Decoded]
+"""Raises for what it cannot understand. Anything but messages and receipts is none of the queue's business."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An event and what it says; ``fault`` is why it cannot be understood, if so."""
+
+    event: RawEvent
+    decoded: Decoded
+    own: Number | None
+    fault: str = ""
+
+    def buried(self, fault: str) -> Work:
+        return replace(self, decoded=None, fault=fault)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a committed batch came to."""
+
+    verdicts: list[tuple[Work, Verdict]] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
+    buried: list[tuple[RawEvent, str]] = field(default_factory=list)
+    receipts: int = 0
+
+
+def work_of(event: RawEvent, decode: Decode, own: Number | None) -> Work:
+    """Decode an event. Whatever the decoder raises is the event's fault; foreign texts may hold content."""
+    try:
+        return Work(event, decode(event), own)
+    except PoisonMessage as error:
+        return Work(event, None, own, str(error))
+    except Exception as error:  # noqa: BLE001 - one event must not stop those behind it
+        return Work(event, None, own, f"it cannot be decoded ({type(error).__name__})")
+
+
+class Intake:
+    """Writes batches to the queue."""
+
+    def __init__(self, queue: Queue, clock: Clock) -> None:
+        self._queue = queue
+        self._clock = clock
+
+    async def commit(self, batch: Sequence[Work], committed: Callable[[Result], None], *, bounded: bool) -> None:
+        """Make a batch durable, whole or not at all. Raises Transient if the queue refuses it now."""
+        if bounded:
+            self._queue.inbox.refuse_when_full()
+        wanted = [work for work in batch if work.fault or isinstance(work.decoded, DecodedMessage | DecodedReceipt)]
+        if not wanted:
+            return
+        now = self._clock.now()
+        await self._queue.database.write(
+            lambda connection: _apply(connection, wanted, now), lambda result: self._account_for(result, committed)
+        )
+
+    async def replay(self, identifier: int, understand: Callable[[RawEvent], Work]) -> None:
+        """Process a dead letter again and drop it, in one transaction. Raises NotFound, PoisonMessage."""
+        letter = await self._queue.dead_letters.get(identifier)
+        now = self._clock.now()
+        work = understand(letter.event()) if letter.kind is LetterKind.EVENT else None
+        if work is not None and work.fault:
+            raise PoisonMessage(work.fault)
+
+        def operation(connection: sqlite3.Connection) -> Result:
+            if not drop(connection, identifier):
+                return Result()
+            if work is not None:
+                return _apply(connection, [work], now)
+            put_again(connection, letter.message())
+            return Result(verdicts=[])
+
+        def done(result: Result) -> None:
+            again = [Verdict(Copy.FIRST)] if letter.kind is LetterKind.MESSAGE else []
+            self._queue.inbox.came_in([*again, *(verdict for _, verdict in result.verdicts)])
+            self._queue.outbox.moved(result.moves)
+
+        await self._queue.database.write(operation, done)
+
+    def _account_for(self, result: Result, committed: Callable[[Result], None]) -> None:
+        self._queue.inbox.came_in([verdict for _, verdict in result.verdicts])
+        self._queue.outbox.moved(result.moves)
+        committed(result)
+
+
+def _apply(connection: sqlite3.Connection, batch: Sequence[Work], now: float) -> Result:
+    verdicts, moves, buried, receipts = [], [], [], 0
+    for work in batch:
+        event, decoded = work.event, work.decoded
+        if work.fault:
+            bury_event(connection, event, work.fault, now)
+            buried.append((event, work.fault))
+        elif isinstance(decoded, DecodedMessage):
+            verdicts.append((work, put(connection, [_arrival(event, decoded, work.own)])[0]))
+            moves.extend(settle_echo(connection, event.account, decoded, now))
+        elif isinstance(decoded, DecodedReceipt):
+            receipts += 1
+            moves.extend(settle_receipt(connection, event.account, decoded, now))
+    return Result(verdicts, moves, buried, receipts)
+
+
+def _arrival(event: RawEvent, decoded: DecodedMessage, own: Number | None) -> Arrival:
+    received_at = int(event.arrived_at * 1000)
+
+    def entry(number_of: Lookup) -> Entry:
+        form = canonical(decoded, event.account, own, received_at, number_of)
+        return Entry(form.message, event.slot, form.aliases, decoded.undecryptable)
+
+    return Arrival(event.account, pairs_of(decoded), entry)

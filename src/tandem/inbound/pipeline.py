@@ -1,0 +1,229 @@
+"""From the hosts' raw events to the durable queue: decode, find the one form, commit, acknowledge. In that order.
+
+Each slot is a lane of its own: its events are committed in order, a batch while the last one is being synced, and an
+event is acknowledged only when it and everything before it is on the disk. What the queue refuses stays in the host's
+journal and is tried again; what cannot be understood becomes a dead letter, which is durable too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from tandem.clock import Clock, Random
+from tandem.errors import PoisonMessage, TandemError, Transient
+from tandem.inbound.intake import Decode, Intake, Result, Work, work_of
+from tandem.model.event import EventType, Publish
+from tandem.model.ids import AccountId, Number
+from tandem.model.message import RawEvent
+from tandem.model.states import Slot
+from tandem.policy.backoff import full_jitter
+from tandem.queue.inbox import Copy
+from tandem.queue.queue import Queue
+from tandem.queue.statistics import Histogram
+
+_log = structlog.get_logger(__name__)
+_LARGEST_BATCH = 256
+_FIRST_WAIT, _LONGEST_WAIT = 0.2, 10.0
+_LEFTOVER_TRIES = 8
+
+Lane = tuple[AccountId, Slot]
+
+
+@dataclass(slots=True)
+class Counts:
+    """Since the start: events that came in, and what they were."""
+
+    received: int = 0
+    first: int = 0
+    duplicate: int = 0
+    undecryptable: int = 0
+    receipts: int = 0
+    dead_lettered: int = 0
+    refused: int = 0  # dropped at the bound of a lane; the journal has them
+
+
+@dataclass(slots=True)
+class _Line:
+    """What waits in a lane, and the task that works on it."""
+
+    events: deque[RawEvent] = field(default_factory=deque)
+    task: asyncio.Task[None] | None = None
+
+
+class Pipeline:
+    """``receive`` and ``import_leftover`` go to the supervisor, ``acknowledge`` comes from it.
+
+    ``own_number`` gives the number of an account, None for one that is unknown. ``overflowed`` is told once of a
+    generation whose lane is full: its later events are dropped here, stay in its journal, and are imported when the
+    slot is started again.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        decode: Decode,
+        acknowledge: Callable[[RawEvent], None],
+        own_number: Callable[[AccountId], Number | None],
+        *,
+        clock: Clock,
+        random: Random,
+        publish: Publish,
+        lane_bound: int = 20_000,
+        overflowed: Callable[[RawEvent], None] | None = None,
+    ) -> None:
+        self.counts = Counts()
+        self.received: Counter[AccountId] = Counter()
+        self.duplicates: Counter[AccountId] = Counter()
+        self.pair_lag_ms = Histogram((1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 60_000))
+        self._intake = Intake(queue, clock)
+        self._decode = decode
+        self._acknowledge = acknowledge
+        self._own_number = own_number
+        self._clock = clock
+        self._random = random
+        self._publish = publish
+        self._lane_bound = lane_bound
+        self._overflowed = overflowed
+        self._lines: dict[Lane, _Line] = {}
+        self._full: dict[Lane, int] = {}
+
+    def receive(self, event: RawEvent) -> None:
+        """Take an event from a host. Returns at once; the event is acknowledged when it is durable."""
+        lane = (event.account, event.slot)
+        if self._full.get(lane) == event.generation:
+            self.counts.refused += 1
+            return
+        line = self._lines.setdefault(lane, _Line())
+        if len(line.events) >= self._lane_bound:
+            self._refuse(lane, event)
+            return
+        line.events.append(event)
+        self.counts.received += 1
+        if line.task is None:
+            line.task = asyncio.create_task(self._work_off(lane, line), name=f"inbound {event.slot} {event.account}")
+
+    async def import_leftover(self, events: Sequence[RawEvent]) -> None:
+        """Make durable what a dead host had journaled; then its journal may be forgotten. In order, nothing connected.
+
+        The inbox's bound does not count here: these messages exist nowhere else. Raises StoreUnavailable when the disk
+        goes on refusing.
+        """
+        self.counts.received += len(events)
+        for start in range(0, len(events), _LARGEST_BATCH):
+            batch = [self._work(event) for event in events[start : start + _LARGEST_BATCH]]
+            await self._persist(batch, tries=_LEFTOVER_TRIES, bounded=False)
+
+    async def replay(self, letter: int) -> None:
+        """Process a dead letter again: a message goes back to the inbox, an event is decoded anew.
+
+        Raises NotFound; raises PoisonMessage, and keeps the letter, if it still cannot be understood.
+        """
+        await self._intake.replay(letter, self._work)
+
+    async def drain(self, timeout: float) -> int:
+        """Finish what was received, for at most ``timeout`` seconds, then stop. Returns how many events were left.
+
+        Those are in the journals and come back at the next start.
+        """
+        tasks = [line.task for line in self._lines.values() if line.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout)
+        left = sum(len(line.events) for line in self._lines.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return left
+
+    async def _work_off(self, lane: Lane, line: _Line) -> None:
+        try:
+            while line.events:
+                events = [line.events[index] for index in range(min(len(line.events), _LARGEST_BATCH))]
+                await self._persist([self._work(event) for event in events])
+                for _ in events:
+                    line.events.popleft()
+                self._acknowledge_all(events)
+        finally:
+            self._lines.pop(lane, None)
+
+    def _acknowledge_all(self, events: Sequence[RawEvent]) -> None:
+        last = {event.generation: event for event in events if event.sequence}
+        for event in last.values():
+            try:
+                self._acknowledge(event)
+            except TandemError:
+                _log.debug("not_acknowledged", slot=str(event.slot), generation=event.generation)
+
+    def _work(self, event: RawEvent) -> Work:
+        return work_of(event, self._decode, self._own_number(event.account))
+
+    async def _persist(self, batch: Sequence[Work], *, tries: int | None = None, bounded: bool = True) -> None:
+        """Commit a batch. A refusal of the queue is tried again; what can never be committed becomes a dead letter."""
+        failures = 0
+        while True:
+            try:
+                await self._intake.commit(batch, self._committed, bounded=bounded)
+                return  # noqa: TRY300 - the loop's only way out
+            except Transient as error:
+                failures += 1
+                if failures == 1:
+                    _log.warning("inbound_waits", reason=str(error))
+                if tries is not None and failures >= tries:
+                    raise
+                chance = self._random.uniform(0.0, 1.0)
+                await self._clock.sleep(full_jitter(failures, chance, _FIRST_WAIT, _LONGEST_WAIT))
+            except Exception as error:  # noqa: BLE001 - content that the queue cannot hold must not stop the lane
+                batch = await self._isolate(batch, error, tries=tries, bounded=bounded)
+
+    async def _isolate(
+        self, batch: Sequence[Work], error: Exception, *, tries: int | None, bounded: bool
+    ) -> Sequence[Work]:
+        """Commit one by one what was refused together; the one that is at fault becomes a dead letter."""
+        if len(batch) == 1:
+            return [batch[0].buried(_reason(error))]
+        for work in batch:
+            await self._persist([work], tries=tries, bounded=bounded)
+        return []
+
+    def _committed(self, result: Result) -> None:
+        """Count and tell, once for each committed batch."""
+        for work, verdict in result.verdicts:
+            account = work.event.account
+            if verdict.copy is Copy.FIRST:
+                self.counts.first += 1
+                self.received[account] += 1
+            elif verdict.copy is Copy.DUPLICATE:
+                self.counts.duplicate += 1
+                self.duplicates[account] += 1
+            else:
+                self.counts.undecryptable += 1
+            if verdict.lag_ms is not None:
+                self.pair_lag_ms.add(abs(verdict.lag_ms))
+        self.counts.receipts += result.receipts
+        for event, reason in result.buried:
+            self.counts.dead_lettered += 1
+            self._publish(
+                EventType.DEAD_LETTER, f"an event became a dead letter: {reason}", account=event.account, reason=reason
+            )
+        for move in result.moves:
+            if move.newly_sent:
+                row = move.after
+                self._publish(
+                    EventType.MESSAGE_SENT, "message sent", account=row.account, reason=row.reason, outbox_id=row.id
+                )
+
+    def _refuse(self, lane: Lane, event: RawEvent) -> None:
+        self._full[lane] = event.generation
+        self.counts.refused += 1
+        _log.error("inbound_lane_full", account=event.account, slot=str(event.slot), generation=event.generation)
+        if self._overflowed is not None:
+            self._overflowed(event)
+
+
+def _reason(error: Exception) -> str:
+    """Why, without the content: only our own texts are known to hold none."""
+    return str(error) if isinstance(error, PoisonMessage) else f"it cannot be queued ({type(error).__name__})"

@@ -1,0 +1,106 @@
+"""Settles the sends whose fate is not known, as far as evidence reaches; ``policy.reconciliation`` decides."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import structlog
+
+from tandem.clock import Clock
+from tandem.errors import TandemError
+from tandem.model.account import Account
+from tandem.model.event import EventType, Publish
+from tandem.model.outbox import OutboxRow
+from tandem.model.states import Slot
+from tandem.policy.reconciliation import Action, Evidence, judge
+from tandem.queue.unknown import UnknownSends
+
+_log = structlog.get_logger(__name__)
+_PATIENCE = 5.0
+_INTERVAL = 1.0
+
+
+class KeyStores(Protocol):
+    """What the devices' key stores remember of sends."""
+
+    def departures(self, account: Account, secret: bytes) -> set[str]:
+        """Return the message ids under which a message with this secret was about to leave, from either slot."""
+        ...
+
+
+class Witnesses(Protocol):
+    """What the account's sessions can say. Times in Unix seconds."""
+
+    def host_started_at(self, slot: Slot) -> float | None:
+        """When the running host of a slot was started, None if there is none."""
+        ...
+
+    def online_since(self, slot: Slot) -> float | None:
+        """Since when a slot is online with its offline messages received, None if it is not."""
+        ...
+
+    def recycle(self, slot: Slot) -> None:
+        """End the slot's host and start another."""
+        ...
+
+
+class Reconciler:
+    """One an account. ``run`` as a task beside its dispatcher."""
+
+    def __init__(
+        self,
+        account: Account,
+        unknown: UnknownSends,
+        key_stores: KeyStores,
+        witnesses: Witnesses,
+        *,
+        clock: Clock,
+        publish: Publish,
+    ) -> None:
+        self._account = account
+        self._unknown = unknown
+        self._key_stores = key_stores
+        self._witnesses = witnesses
+        self._clock = clock
+        self._publish = publish
+
+    async def run(self) -> None:
+        """Look at every unknown send of the account once a second, for ever."""
+        while True:
+            try:
+                for row in await self._unknown.of(self._account.id):
+                    await self._settle(row)
+            except TandemError as error:
+                _log.warning("reconciliation_waits", account=self._account.id, reason=str(error))
+            await self._clock.sleep(_INTERVAL)
+
+    async def _settle(self, row: OutboxRow) -> None:
+        slot = row.slot or Slot.PRIMARY
+        departed = await asyncio.to_thread(self._key_stores.departures, self._account, row.secret)
+        left = len(departed) >= row.attempts
+        judgement = judge(self._evidence(row, slot, left=left), _PATIENCE)
+        if judgement.action is Action.END_HOST:
+            self._witnesses.recycle(slot)
+        elif judgement.action is Action.SEND_AGAIN:
+            await self._unknown.send_again(row, judgement.reason, left=left)
+        if judgement.action is not Action.WAIT:
+            self._tell(row, slot, judgement.reason)
+
+    def _evidence(self, row: OutboxRow, slot: Slot, *, left: bool) -> Evidence:
+        now = self._clock.now()
+        started = self._witnesses.host_started_at(slot)
+        watching = self._witnesses.online_since(slot.partner)
+        call_over = started is None or started > row.updated_at
+        begun = max(watching or now, started or row.updated_at)
+        return Evidence(
+            age=now - row.updated_at,
+            call_over=call_over,
+            left=left,
+            partner_watched=now - begun if call_over and watching is not None else 0.0,
+        )
+
+    def _tell(self, row: OutboxRow, slot: Slot, reason: str) -> None:
+        self._publish(
+            EventType.MESSAGE_SEND_UNKNOWN, reason, account=row.account, slot=slot, reason=reason, outbox_id=row.id
+        )

@@ -1,0 +1,36 @@
+"""Sends whose fate is not known: found, and put back into the queue on proof. Part of the outbox."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from tandem.clock import Clock
+from tandem.model.ids import AccountId
+from tandem.model.outbox import OutboxRow
+from tandem.queue import outbox_rows as rows
+from tandem.queue.database import Database
+from tandem.queue.outbox import Outbox
+from tandem.queue.outbox_rows import Move
+
+
+class UnknownSends:
+    """Raises StoreUnavailable when the disk refuses."""
+
+    def __init__(self, database: Database, outbox: Outbox, clock: Clock) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._clock = clock
+
+    async def of(self, account: AccountId) -> Sequence[OutboxRow]:
+        """Return the account's unknown sends, the oldest first."""
+        return await self._database.read(lambda connection: rows.unknown(connection, account))
+
+    async def send_again(self, row: OutboxRow, why: str, *, left: bool) -> Move:
+        """Queue a row again, unless evidence came meanwhile. An attempt that never ``left`` does not count as one."""
+        now = self._clock.now()
+
+        def operation(connection: sqlite3.Connection) -> Move:
+            return rows.send_again(connection, row.id, why, now, left=left)
+
+        return await self._database.write(operation, lambda move: self._outbox.moved([move]))

@@ -1,0 +1,58 @@
+-- name: create_message
+INSERT INTO messages (
+    account, chat, key, message_id, sender, sender_name, recipient, from_me, kind, text, has_media, reply_to,
+    timestamp, received_at, raw, seal, stored_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (account, chat, key) DO NOTHING;
+
+-- name: touch_chat
+INSERT INTO chats (account, chat, name, last_message, last_message_at) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (account, chat) DO UPDATE SET
+    name = CASE
+        WHEN excluded.name <> '' AND (name = '' OR excluded.last_message_at >= last_message_at) THEN excluded.name
+        ELSE name
+    END,
+    last_message = CASE
+        WHEN excluded.last_message_at >= last_message_at THEN excluded.last_message
+        ELSE last_message
+    END,
+    last_message_at = max(last_message_at, excluded.last_message_at);
+
+-- name: save_account
+INSERT INTO accounts (id, number, name, created_at) VALUES (?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET name = excluded.name, number = excluded.number;
+
+-- name: save_event
+INSERT INTO events (id, type, account, slot, generation, reason, message, data, timestamp, expires_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: forget_events
+DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE expires_at < ? ORDER BY expires_at LIMIT 20);
+
+-- name: chats
+SELECT chat, name, last_message, last_message_at FROM chats
+WHERE account = ? ORDER BY last_message_at DESC, chat LIMIT ?;
+
+-- name: messages
+SELECT
+    account, chat, key, message_id, sender, sender_name, recipient, from_me, kind, text, has_media, reply_to,
+    timestamp, received_at, raw, stored_at
+FROM messages
+WHERE account = :account AND chat = :chat AND timestamp < :before
+ORDER BY timestamp DESC, seq DESC LIMIT :limit;
+
+-- name: messages_before
+SELECT
+    account, chat, key, message_id, sender, sender_name, recipient, from_me, kind, text, has_media, reply_to,
+    timestamp, received_at, raw, stored_at
+FROM messages
+WHERE account = :account AND chat = :chat AND (timestamp, seq) < (
+    SELECT timestamp, seq FROM messages WHERE account = :account AND chat = :chat AND key = :key
+)
+ORDER BY timestamp DESC, seq DESC LIMIT :limit;
+
+-- name: events
+SELECT id, type, message, timestamp, account, slot, generation, reason, data FROM events
+WHERE expires_at > :now AND (:type IS NULL OR type = :type) AND (:account IS NULL OR account = :account)
+ORDER BY seq DESC LIMIT :limit;

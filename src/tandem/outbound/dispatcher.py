@@ -29,7 +29,7 @@ _LAST_SECOND = 1.0  # what sends under way have to finish when the dispatcher is
 
 
 class Sender(Protocol):
-    """Whoever sends for the account: the pair. ``active`` is the slot that a send would go through now."""
+    """Whoever sends for the account: the pair. ``active`` is the slot that sends now."""
 
     @property
     def active(self) -> Slot: ...
@@ -144,8 +144,9 @@ class Dispatcher:
         """One message, from queued to the commit of its result. Whatever happens, the chat is free afterwards."""
         wakes = self._wakes
         try:
-            claimed = await self._outbox.mark_sending(row.id, self._sender.active)
-            move = await self._record(claimed, await self._call(claimed))
+            slot = self._sender.active
+            claimed = await self._outbox.mark_sending(row.id, slot)
+            move = await self._record(claimed, await self._call(slot, claimed))
             self._tell(move)
             self._learn(move, wakes)
         except Conflict:

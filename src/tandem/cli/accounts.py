@@ -1,0 +1,138 @@
+"""``tandem accounts``: what the dashboard does, in a terminal, QR included."""
+
+from __future__ import annotations
+
+import json as jsons
+import re
+import sys
+from typing import Annotated, Any, Literal
+
+import typer
+
+from tandem.cli import pairing
+from tandem.cli.client import Client, Json, Token, Url
+
+app = typer.Typer(help="Add, list, pair, switch and remove accounts of a running daemon.", no_args_is_help=True)
+
+Account = Annotated[str, typer.Argument(help="The account's id, or its phone number.")]
+Slot = Annotated[
+    Literal["primary", "backup"] | None, typer.Option(help="Which slot.", show_default="the first unpaired")
+]
+
+
+@app.command()
+def add(
+    phone: Annotated[str, typer.Argument(help="Phone number with its country code.")],
+    name: Annotated[str, typer.Option(help="A name, for people.")] = "",
+    *,
+    pair: Annotated[bool, typer.Option(help="Show the QR right away.")] = True,
+    url: Url = None,
+    token: Token = None,
+    json: Json = False,
+) -> None:
+    """Add an account and pair its devices. The same number again: the same account."""
+    client = Client(url, token)
+    account = client.call("POST", "/api/whatsapp/add-account", {"name": name, "phone": phone}).json()["account"]
+    if json:
+        typer.echo(jsons.dumps(account))
+        return
+    typer.echo(f"{account['name']} is account {account['id']}, {account['status']}.")
+    if pair and sys.stdout.isatty():
+        _pair_both(client, account)
+
+
+def _pair_both(client: Client, account: dict[str, Any]) -> None:
+    for slot in account["slots"]:
+        if not slot["device"]:
+            if slot["slot"] == "backup" and not typer.confirm("Pair the second device now?", default=True):
+                return
+            pairing.follow(client, account["id"], slot["slot"], "qr")
+
+
+@app.command("list")
+def list_accounts(*, url: Url = None, token: Token = None, json: Json = False) -> None:
+    """List all accounts with both their slots."""
+    accounts = Client(url, token).get("/api/whatsapp/accounts")["accounts"]
+    if json:
+        typer.echo(jsons.dumps(accounts))
+        return
+    if not accounts:
+        typer.echo("No accounts yet: tandem accounts add +12025550123")
+        return
+    table = [("ACCOUNT", "NAME", "PHONE", "STATUS", "PRIMARY", "BACKUP")]
+    for account in accounts:
+        slots = [_slot(slot) for slot in account["slots"]]
+        table.append((account["id"], account["name"], account["phone"], account["status"], *slots))
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    for row in table:
+        typer.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _slot(slot: dict[str, Any]) -> str:
+    return f"{slot['state']} ({slot['role']})" if slot["role"] != "none" else str(slot["state"])
+
+
+@app.command()
+def show(account: Account, *, url: Url = None, token: Token = None, json: Json = False) -> None:
+    """Show one account."""
+    _show(Client(url, token).get(f"/api/whatsapp/account/{_id(account)}")["account"], json=json)
+
+
+def _show(account: dict[str, Any], *, json: bool) -> None:
+    if json:
+        typer.echo(jsons.dumps(account))
+        return
+    typer.echo(f"{account['name']}  {account['phone']}  {account['status']}  ({account['id']})")
+    for slot in account["slots"]:
+        ping = f", ping {slot['pingMs']:.0f} ms" if slot["pingMs"] is not None else ""
+        reason = f": {slot['reason']}" if slot["reason"] else ""
+        typer.echo(f"  {slot['slot']:<8} {_slot(slot)}{ping}{reason}")
+
+
+@app.command()
+def pair(
+    account: Account,
+    slot: Slot = None,
+    method: Annotated[Literal["qr", "code"], typer.Option(help="Scan a QR, or type a code on the phone.")] = "qr",
+    *,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Pair a slot: shows the QR, fresh each time it changes, until it is scanned or the time is up."""
+    pairing.follow(Client(url, token), _id(account), slot, method)
+
+
+@app.command()
+def switch(account: Account, *, url: Url = None, token: Token = None, json: Json = False) -> None:
+    """Let the other slot send."""
+    _show(Client(url, token).call("POST", f"/api/whatsapp/account/{_id(account)}/switch").json()["account"], json=json)
+
+
+@app.command()
+def remove(
+    account: Account,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Log out both devices and forget the account. Its conversations stay in the store."""
+    client = Client(url, token)
+    name = client.get(f"/api/whatsapp/account/{_id(account)}")["account"]["name"]
+    if not yes:
+        typer.confirm(f"Log out both devices of {name} and remove the account?", abort=True)
+    client.call("DELETE", f"/api/whatsapp/account/{_id(account)}")
+    typer.echo(f"{name} is removed.")
+
+
+def _id(account: str) -> str:
+    """Return the account's id, made from the number if that was given."""
+    if re.fullmatch(r"[0-9a-f]{16}", account):
+        return account
+    from tandem.errors import Rejected  # noqa: PLC0415 - seldom needed
+    from tandem.model.ids import InvalidNumber, account_id, canonical_number  # noqa: PLC0415 - heavy
+
+    try:
+        return account_id(canonical_number(account))
+    except InvalidNumber:
+        raise Rejected("neither an account's id nor a phone number; 'tandem accounts list' shows the ids") from None

@@ -90,8 +90,7 @@ class Clients:
         connection = device.connection
         if connection is not None:
             conflict = Node("conflict", {"type": "device_removed"})
-            connection.post(Node("stream:error", {"code": _LOGGED_OUT}, [conflict]))
-            connection.close()
+            connection.dismiss(Node("stream:error", {"code": _LOGGED_OUT}, [conflict]))
         self._relay.announce_devices(device.account, device, "remove")
 
     def begin_fault(self, wish: Mapping[str, Any]) -> Fault:
@@ -133,8 +132,7 @@ class Clients:
         failure = _LOGGED_OUT_FAILURE if device is None else self._failure(device)
         if device is None or failure is not None:
             self.counters["failed logins"] += 1
-            connection.post(Node("failure", {"location": _LOCATION, "t": int(time.time()), **(failure or {})}))
-            connection.close()
+            connection.dismiss(Node("failure", {"location": _LOCATION, "t": int(time.time()), **(failure or {})}))
             await connection.serve(transport, _ignore)
             return
         self._greet(device, connection)

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 _HANDSHAKE_SECONDS: Final = 20.0
 _CLOSE_SECONDS: Final = 2.0
+_GRACE_SECONDS: Final = 0.2
+_RESTART: Final = "515"
+_RESTART_GRACE_SECONDS: Final = 2.0
+"""After a 515 the client closes by itself; this is for one that does not."""
 
 _log = logging.getLogger("wa_emulator")
 
@@ -83,6 +87,16 @@ class Connection:
         """Close the WebSocket after what was posted."""
         self._outbox.append(_Close(code))
         self._wake.set()
+
+    def dismiss(self, farewell: Node) -> None:
+        """Send a last stanza, and close when the client has had time to act on it.
+
+        A close on the stanza's heels can overtake it inside whatsmeow: it then never dials again after a 515, or
+        reconnects where it should not.
+        """
+        self.post(farewell)
+        grace = _RESTART_GRACE_SECONDS if farewell.text("code") == _RESTART else _GRACE_SECONDS
+        asyncio.get_running_loop().call_later(grace, self.close)
 
     def abort(self) -> None:
         """Drop the TCP connection now, without a WebSocket close."""

@@ -122,8 +122,7 @@ class Pairing:
         answer = await self._ask(candidate, self._success(device, signed.SerializeToString(), secret))
         self._check_answer(device, signed, answer)
         self._directory.link(device)
-        candidate.connection.post(Node("stream:error", {"code": _RESTART}))
-        candidate.connection.close()
+        candidate.connection.dismiss(Node("stream:error", {"code": _RESTART}))
         return device
 
     def _signed_identity(self, account: Account, device: Device) -> Any:

@@ -89,14 +89,15 @@ class Strikes:
 
 def replace(connection: Connection) -> None:
     """Tell a client that another one has taken its place."""
-    connection.post(Node("stream:error", {}, [Node("conflict", {"type": "replaced"})]))
-    connection.close()
+    connection.dismiss(Node("stream:error", {}, [Node("conflict", {"type": "replaced"})]))
 
 
 def _stream_error(connection: Connection, fault: Fault) -> None:
-    connection.post(Node("stream:error", {"code": str(fault.parameters["code"])}))
+    error = Node("stream:error", {"code": str(fault.parameters["code"])})
     if fault.parameters["close"]:
-        connection.close()
+        connection.dismiss(error)
+    else:
+        connection.post(error)
 
 
 def _unknown_receipt(connection: Connection, fault: Fault) -> None:

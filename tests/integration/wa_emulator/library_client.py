@@ -82,6 +82,9 @@ def call(go: Any, command: dict[str, Any]) -> Any:
     if command["do"] == "disconnect":
         go.Disconnect(UUID)
         return {}
+    if command["do"] == "logout":
+        go.Logout(UUID)
+        return {}
     raise ValueError(command["do"])
 
 

@@ -81,8 +81,8 @@ class Database:
 
     async def open(self) -> None:
         """Take the directory and open the file. Raises DataUnusable, saying what to do (see SqliteFile)."""
-        self._lock.take()
         loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._writer, self._lock.take)
         try:
             now = self._clock.now()
             self._file = await loop.run_in_executor(self._writer, SqliteFile, self.path, SCHEMA, now)
@@ -102,9 +102,9 @@ class Database:
             await loop.run_in_executor(self._reader, reader.close)
         if file is not None:
             await loop.run_in_executor(self._writer, file.close)
-        self._writer.shutdown()
-        self._reader.shutdown()
         self._lock.release()
+        self._writer.shutdown(wait=False)
+        self._reader.shutdown(wait=False)
 
     async def write(self, operation: Operation[T], committed: Callable[[T], None] | None = None) -> T:
         """Run an operation in a transaction; return what it returned once that is on the disk.

@@ -65,8 +65,8 @@ class SqliteStore:
             await loop.run_in_executor(self._reader, reader.close)
         if file is not None:
             await loop.run_in_executor(self._writer, file.close)
-        self._writer.shutdown()
-        self._reader.shutdown()
+        self._writer.shutdown(wait=False)
+        self._reader.shutdown(wait=False)
 
     async def write(self, messages: Sequence[Message]) -> Sequence[Poison]:
         """All of them in one transaction; what SQLite cannot hold is poison."""

@@ -1,0 +1,183 @@
+"""Firestore's RPCs on a channel of our own: no retry but ours, a deadline on each, errors as verdicts.
+
+The stock client sends a commit again when its answer was lost, waits up to two minutes before it dials again, and keeps
+using a connection on which nothing comes back. So the channel is built here, from public parts: it dials every two
+seconds, and an answer that is overdue condemns the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]
+from google.api_core.exceptions import GoogleAPICallError
+from google.cloud.firestore_v1 import types
+from google.cloud.firestore_v1.services.firestore.async_client import FirestoreAsyncClient
+from google.cloud.firestore_v1.services.firestore.transports.grpc_asyncio import FirestoreGrpcAsyncIOTransport
+
+from tandem.errors import StoreUnavailable
+from tandem.store.firestore.credentials import Target
+from tandem.store.firestore.verdicts import BY_NUMBER, Kind, Verdict, judge
+
+_LONGEST_CALL = 60.0
+_HOST = "firestore.googleapis.com:443"
+_OPTIONS = (
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 2_000),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),  # else a new channel is given the condemned connection
+)
+_BatchWrite: Any = type(types.BatchWriteRequest.pb(types.BatchWriteRequest()))
+_Commit: Any = type(types.CommitRequest.pb(types.CommitRequest()))
+
+
+class Refused(Exception):  # noqa: N818 - the server's verdict, not a failure
+    """Not done, and why not may lie in the request itself; the caller knows what to make of it."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.text)
+        self.verdict = verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one write in a batch: None for written, else why not. ``version`` is the document's update time."""
+
+    verdict: Verdict | None
+    version: Any = None
+
+
+@dataclass(slots=True)
+class Costs:
+    """What was asked of Firestore, and so the most that it bills: documents written and read; and in how many calls."""
+
+    writes: int = 0
+    reads: int = 0
+    calls: int = 0
+
+
+class Client:
+    """Bound to the event loop that ``connect`` runs in. Timeouts in seconds."""
+
+    def __init__(self, target: Target) -> None:
+        self.costs = Costs()
+        self._target = target
+        self._channel: Any = None
+        self._api: Any = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._metadata = [("google-cloud-resource-prefix", target.path)]
+        if target.emulator:
+            self._metadata.append(("authorization", "Bearer owner"))
+
+    def connect(self) -> None:
+        """Make a channel; it dials by itself, so nothing fails here."""
+        # At debug level Google's library logs whole requests, with the messages in them.
+        logging.getLogger("google").setLevel(logging.WARNING)
+        self._channel = self._new_channel()
+        self._api = FirestoreAsyncClient(transport=FirestoreGrpcAsyncIOTransport(channel=self._channel))
+
+    async def close(self) -> None:
+        """Waits for the calls under way for at most a second."""
+        self._api = None
+        self._retire(grace=1.0)
+        await asyncio.gather(*self._closing)
+
+    async def batch_write(self, writes: Sequence[Any], timeout: float) -> list[Outcome]:
+        """Write each for itself, in no order. Raises Refused for the request as a whole, or StoreUnavailable."""
+        request = _BatchWrite(database=self._target.path)
+        request.writes.extend(writes)
+        self.costs.writes += len(writes)
+        wrapped = types.BatchWriteRequest.wrap(request)
+        answer = types.BatchWriteResponse.pb(await self._call("batch_write", wrapped, timeout))
+        return [
+            Outcome(judge(BY_NUMBER.get(status.code), status.message) if status.code else None, result.update_time)
+            for status, result in zip(answer.status, answer.write_results, strict=True)
+        ]
+
+    async def commit(self, writes: Sequence[Any], timeout: float) -> None:
+        """Write all or nothing. Raises Refused or StoreUnavailable."""
+        request = _Commit(database=self._target.path)
+        request.writes.extend(writes)
+        self.costs.writes += len(writes)
+        await self._call("commit", types.CommitRequest.wrap(request), timeout)
+
+    async def get(self, names: Iterable[str], timeout: float, fields: Sequence[str] = ()) -> Mapping[str, Any]:
+        """Return the documents that exist, by name, whole or only these fields."""
+        request = types.BatchGetDocumentsRequest(database=self._target.path, documents=list(names))
+        if fields:
+            request.mask = types.DocumentMask(field_paths=fields)
+        found = {}
+        async for answer in self._stream("batch_get_documents", request, timeout):
+            self.costs.reads += 1  # a document that is missing is billed, too
+            if answer.found.name:
+                found[answer.found.name] = answer.found
+        return found
+
+    async def query(self, parent: str, query: Any, timeout: float) -> list[Any]:
+        """Return the documents of a structured query below ``parent``, in its order."""
+        request = types.RunQueryRequest(parent=parent, structured_query=query)
+        answers = self._stream("run_query", request, timeout)
+        found = [answer.document async for answer in answers if answer.document.name]
+        self.costs.reads += max(len(found), 1)  # an empty answer is billed as one read
+        return found
+
+    async def _stream(self, method: str, request: Any, timeout: float) -> AsyncIterator[Any]:
+        """Yield the answers, all of them received before the first: none of our reads is long."""
+        for answer in await self._call(method, request, timeout, whole=True):
+            yield type(answer).pb(answer)
+
+    async def _call(self, method: str, request: Any, timeout: float, *, whole: bool = False) -> Any:
+        api = self._api
+        if api is None:
+            raise StoreUnavailable("the Firestore store is closed")
+        self.costs.calls += 1
+        call = getattr(api, method)(request, retry=None, timeout=timeout, metadata=self._metadata)
+        try:
+            return await _all(call) if whole else await call
+        except GoogleAPICallError as error:
+            raise self._failure(judge(error.grpc_status_code, error.message or "")) from None
+        except grpc.aio.UsageError:
+            raise StoreUnavailable("the connection to Firestore was closed under way") from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled us: the channel was closed, and gRPC says so in this way.
+            raise StoreUnavailable("the connection to Firestore was closed under way") from None
+
+    def _failure(self, verdict: Verdict) -> Refused | StoreUnavailable:
+        if verdict.kind is Kind.SLOW:
+            self._replace()
+        return verdict.unavailable() if verdict.kind in {Kind.AGAIN, Kind.OPERATOR} else Refused(verdict)
+
+    def _new_channel(self) -> Any:
+        if self._target.emulator:
+            return grpc.aio.insecure_channel(self._target.emulator, options=_OPTIONS)
+        return FirestoreGrpcAsyncIOTransport.create_channel(
+            _HOST, credentials=self._target.credentials, options=_OPTIONS
+        )
+
+    def _replace(self) -> None:
+        """Dial anew: on a connection that swallows everything, TCP itself needs a quarter of an hour to notice."""
+        if self._api is not None:
+            self._retire(grace=_LONGEST_CALL)
+            self.connect()
+
+    def _retire(self, grace: float) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            task = asyncio.get_running_loop().create_task(channel.close(grace))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+
+async def _all(call: Awaitable[Any]) -> list[Any]:
+    return [answer async for answer in await call]

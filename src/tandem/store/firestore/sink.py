@@ -1,0 +1,213 @@
+"""Messages into Firestore, in as few requests as can be, each exactly once.
+
+A request creates a group of messages and, in the same breath, brings their chats up to date. Its writes succeed or
+fail each for itself, so what counts is learned document by document: created, or there already (an earlier attempt
+whose answer was lost), which is the same success. A request that is refused as a whole has something in it that can
+never be stored: its documents may from then on share a request only with half as many, until the one at fault is alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+from tandem.clock import Clock
+from tandem.errors import PoisonMessage, StoreUnavailable
+from tandem.model.message import Message
+from tandem.policy.batching import halves
+from tandem.store.firestore.client import Client, Outcome, Refused
+from tandem.store.firestore.documents import Names, message_write, position
+from tandem.store.firestore.heads import Candidate, Head, Heads, newest
+from tandem.store.firestore.progress import Draft, Fate, Progress, next_group
+from tandem.store.firestore.values import fields_of
+from tandem.store.firestore.verdicts import Kind, Verdict
+from tandem.store.port import Poison
+
+MOST_WRITES = 500
+"""Most writes in one request, as long as nobody has seen more succeed in production."""
+_RACES = 5
+
+
+class Sink:
+    """One call at a time. ``deadline`` is how many seconds a call may take, whatever it has to do in them."""
+
+    def __init__(
+        self, client: Client, names: Names, clock: Clock, *, deadline: float, documents: int, size: int
+    ) -> None:
+        self._client = client
+        self._names = names
+        self._clock = clock
+        self._deadline = deadline
+        self._documents = self._together = min(documents, MOST_WRITES // 2)
+        self._size = size
+        self._heads = Heads(names)
+        self._progress = Progress()
+        self._sequence = 0
+        self._ends = 0.0
+
+    async def write(self, messages: Sequence[Message]) -> list[Poison]:
+        """Make all of them durable but those returned. Raises StoreUnavailable; a repeated call goes on from there."""
+        self._ends = asyncio.get_running_loop().time() + self._deadline
+        drafts, poison = self._drafts(messages)
+        try:
+            await self._load(drafts)
+            while group := next_group(drafts, self._together, self._size):
+                await self._send(group)
+            await self._settle_heads([draft for draft in drafts if draft.record.fate is not Fate.POISON])
+        except Refused as refusal:
+            raise refusal.verdict.unavailable() from None
+        self._progress.forget(drafts)
+        return poison + [_poison(draft.message, draft.record.reason) for draft in drafts if draft.record.reason]
+
+    def next_sequence(self) -> int:
+        """Return a number that grows with every call, also over restarts: microseconds, as long as time does not step."""
+        self._sequence = max(self._sequence + 1, int(self._clock.now() * 1_000_000))
+        return self._sequence
+
+    def _drafts(self, messages: Sequence[Message]) -> tuple[list[Draft], list[Poison]]:
+        """The messages as writes, one for each document, and those that no request needs to try."""
+        drafts: dict[str, Draft] = {}
+        poison = []
+        stored_at = int(self._clock.now() * 1000)
+        for message in messages:
+            try:
+                draft = self._draft(message, stored_at)
+            except PoisonMessage as error:
+                poison.append(_poison(message, str(error)))
+            else:
+                drafts.setdefault(draft.name, draft)
+        return list(drafts.values()), poison
+
+    def _draft(self, message: Message, stored_at: int) -> Draft:
+        name = self._names.message(message.account, message.chat, message.key)
+        record = self._progress.record(name, position(message.timestamp, self.next_sequence()))
+        write = message_write(self._names, message, record.position, stored_at)
+        return Draft(message, name, write, write.ByteSize(), record)
+
+    async def _load(self, drafts: Sequence[Draft]) -> None:
+        """Learn the heads of chats that are not known, in one read."""
+        places = self._heads.missing((draft.message.account, draft.message.chat) for draft in drafts)
+        if places:
+            names = [self._names.chat(*place) for place in places]
+            self._heads.learn(places, await self._client.get(names, self._left(), self._heads.fields()))
+
+    async def _send(self, group: Sequence[Draft]) -> None:
+        """One request: the messages of the group and the chats that they certainly bring forward."""
+        touches = list(self._touches(group, certain=True))
+        writes = [draft.write for draft in group] + [write for _, _, write in touches]
+        try:
+            outcomes = await self._batch(writes, [candidate for candidate, _, _ in touches])
+        except Refused as refusal:
+            await self._refused(group, refusal.verdict)
+            return
+        self._together = min(self._documents, max(self._together, 2 * len(group)))
+        self._touched(touches, outcomes[len(group) :])
+        _learn(group, outcomes)
+
+    async def _refused(self, group: Sequence[Draft], verdict: Verdict) -> None:
+        half, _ = halves(len(group))
+        if verdict.kind is Kind.SLOW:
+            self._together = half  # perhaps the line is too slow for that many: fewer, until some come through
+            raise verdict.unavailable()
+        if verdict.kind is Kind.LOST_RACE:
+            raise verdict.unavailable()
+        if len(group) > 1:
+            for draft in group:
+                draft.record.together = half
+            return
+        await self._check_database()
+        group[0].record.fate = Fate.POISON
+        group[0].record.reason = _reason(group[0], verdict)
+
+    async def _check_database(self) -> None:
+        """Before a message is condemned: a database that refuses anything is at fault itself. Costs one read."""
+        await self._client.get([self._names.account("tandem-check")], self._left())
+
+    async def _settle_heads(self, drafts: Sequence[Draft]) -> None:
+        """See that every chat shows what it should: nearly always nothing is left to do here."""
+        for _ in range(_RACES):
+            await self._load(drafts)
+            await self._locate(drafts)
+            touches = list(self._touches(drafts, certain=False))
+            if not touches:
+                return
+            for start in range(0, len(touches), MOST_WRITES):
+                part = touches[start : start + MOST_WRITES]
+                writes = [write for _, _, write in part]
+                self._touched(part, await self._batch(writes, [candidate for candidate, _, _ in part]))
+        raise StoreUnavailable("another writer keeps changing the same chats")
+
+    async def _locate(self, drafts: Sequence[Draft]) -> None:
+        """Of copies as old as their chat's newest message only the first one's position tells which is newer."""
+        unsure = [draft for draft in drafts if draft.record.fate is Fate.PRESENT and self._tied(draft)]
+        if not unsure:
+            return
+        found = await self._client.get([draft.name for draft in unsure], self._left(), ("position",))
+        for draft in unsure:
+            if draft.name in found:
+                draft.record.position = fields_of(found[draft.name]).get("position", "")
+
+    def _tied(self, draft: Draft) -> bool:
+        head = self._heads.of((draft.message.account, draft.message.chat))
+        return head is not None and Candidate(draft.message, draft.record.position).tied_with(head)
+
+    def _touches(self, drafts: Sequence[Draft], *, certain: bool) -> Iterator[tuple[Candidate, Head, object]]:
+        """The writes of chats that these drafts bring forward; ``certain`` leaves out what a copy could feign."""
+        for candidate in newest((draft.message, draft.record.position) for draft in drafts):
+            head = self._heads.of(candidate.place)
+            if head is None or (certain and head.at is not None and candidate.message.timestamp <= head.at):
+                continue
+            write = self._heads.write(candidate, head)
+            if write is not None:
+                yield candidate, head, write
+
+    def _touched(self, touches: Sequence[tuple[Candidate, Head, object]], outcomes: Sequence[Outcome]) -> None:
+        for (candidate, head, _), outcome in zip(touches, outcomes, strict=True):
+            if outcome.verdict is None:
+                self._heads.written(candidate.place, candidate.head_after(head), outcome.version)
+            else:
+                self._heads.forget([candidate.place])
+        failed = [outcome.verdict for outcome in outcomes if outcome.verdict]
+        for verdict in failed:
+            if verdict.kind not in {Kind.LOST_RACE, Kind.REFUSED}:
+                raise verdict.unavailable()
+
+    async def _batch(self, writes: Sequence[object], candidates: Sequence[Candidate]) -> list[Outcome]:
+        try:
+            return await self._client.batch_write(writes, self._left())
+        except BaseException:
+            # Whether the chats were written is not known, so neither are their versions.
+            self._heads.forget(candidate.place for candidate in candidates)
+            raise
+
+    def _left(self) -> float:
+        left = self._ends - asyncio.get_running_loop().time()
+        if left <= 0:
+            raise StoreUnavailable(f"not done within {self._deadline:g} s; what was written stays written", 0.1)
+        return left
+
+
+def _learn(group: Sequence[Draft], outcomes: Sequence[Outcome]) -> None:
+    """Note what became of each message, then raise if the fate of any is open."""
+    unavailable = None
+    for draft, outcome in zip(group, outcomes, strict=False):
+        verdict = outcome.verdict
+        if verdict is None:
+            draft.record.fate = Fate.CREATED
+        elif verdict.kind is Kind.LOST_RACE:
+            draft.record.fate = Fate.PRESENT
+        elif verdict.kind is Kind.REFUSED:
+            draft.record.fate = Fate.POISON
+            draft.record.reason = _reason(draft, verdict)
+        else:
+            unavailable = verdict.unavailable()
+    if unavailable is not None:
+        raise unavailable
+
+
+def _poison(message: Message, reason: str) -> Poison:
+    return Poison(message.account, message.key, reason)
+
+
+def _reason(draft: Draft, verdict: Verdict) -> str:
+    return f"{verdict.text} (alone, {draft.size} bytes)"

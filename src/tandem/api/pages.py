@@ -13,7 +13,6 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoesca
 from tandem.api.auth import COOKIE, access_of, check_csrf
 from tandem.api.context import Access, Context, caller_of, context_of
 from tandem.api.endpoint import Answer, Endpoint
-from tandem.api.health import overall
 from tandem.api.pages_view import account_cards, event_rows, headline
 from tandem.api.problems import Refused
 from tandem.api.respond import answer
@@ -111,11 +110,12 @@ _FILES = {
 def _live(request: web.Request, context: Context) -> dict[str, object]:
     parts, caller = context.parts, caller_of(request)
     views = parts.accounts.list()
+    text, tone = headline(views)
     names = {view.account.id: view.account.name for view in views}
     return {
         "accounts": account_cards(views, parts.figures, full=caller.admin),
-        "headline": headline(views),
-        "overall": overall(views),
+        "headline": text,
+        "tone": tone,
         "events": event_rows(parts.events.recent(_EVENTS_SHOWN), names),
         "not_ready": parts.readiness() or "",
         "admin": caller.admin,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import phonenumbers
+
 from tandem.api.masking import mask, shown
 from tandem.api.ports import Figures
 from tandem.model.event import Event, EventType
-from tandem.model.ids import AccountId
+from tandem.model.ids import AccountId, Number
 from tandem.model.states import AccountStatus, Role, SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod, SlotView
 
@@ -132,7 +134,7 @@ def _card(view: AccountView, traffic: Mapping[str, int], *, full: bool) -> Accou
     return AccountCard(
         id=view.account.id,
         name=shown(view.account.name, full=full),
-        phone=shown(view.account.number, full=full),
+        phone=_spaced(view.account.number) if full else shown(view.account.number, full=False),
         status=status,
         tone=tone,
         slots=[_slot(slot, full=full) for slot in view.slots],
@@ -145,7 +147,14 @@ def _card(view: AccountView, traffic: Mapping[str, int], *, full: bool) -> Accou
     )
 
 
+def _spaced(number: Number) -> str:
+    """Return a number as people of its country write it."""
+    return phonenumbers.format_number(phonenumbers.parse(number), phonenumbers.PhoneNumberFormat.INTERNATIONAL)
+
+
 def _offer(view: AccountView) -> str:
+    if any(slot.state in _RELINKABLE for slot in view.slots):
+        return ""  # first things first: link that one again
     return next((str(slot.slot) for slot in view.slots if not slot.device and not slot.state.terminal), "")
 
 
@@ -160,8 +169,8 @@ def _slot(view: SlotView, *, full: bool) -> SlotCard:
         since=round(view.since * 1000),
         reason=mask(view.reason),
         what_to_do=_WHAT_TO_DO.get(view.state, ""),
-        ping="" if view.ping_ms is None else f"{view.ping_ms:.0f} ms",
-        quality=None if view.quality is None else round(view.quality * 100),
+        ping=f"{view.ping_ms:.0f} ms" if view.ping_ms is not None and view.state.connected else "",
+        quality=round(view.quality * 100) if view.quality is not None and view.state.connected else None,
         device=shown(view.device, full=full),
         paired=bool(view.device),
         relinkable=full and view.state in _RELINKABLE,
@@ -183,20 +192,20 @@ def _pairing(view: PairingView) -> PairingCard:
     )
 
 
-def headline(views: Sequence[AccountView]) -> str:
-    """Say in one sentence how things stand."""
+def headline(views: Sequence[AccountView]) -> tuple[str, str]:
+    """Say in one sentence how things stand, and its tone; the worst comes first."""
     if not views:
-        return "No accounts yet"
+        return "No accounts yet", "idle"
     troubled = [view for view in views if view.status is AccountStatus.OFFLINE]
     unprotected = [view for view in views if view.status is AccountStatus.DEGRADED]
     waiting = [view for view in views if view.status is AccountStatus.UNPAIRED]
     if troubled:
-        return f"{_accounts(len(troubled))} offline"
+        return f"{_accounts(len(troubled))} offline", "bad"
     if unprotected:
-        return f"{_accounts(len(unprotected))} without a healthy backup"
+        return f"{_accounts(len(unprotected))} without a healthy backup", "warn"
     if waiting:
-        return f"{_accounts(len(waiting))} waiting to be paired"
-    return "The account is online, both devices" if len(views) == 1 else f"All {len(views)} accounts online"
+        return f"{_accounts(len(waiting))} waiting to be paired", "idle"
+    return ("Online, on both devices" if len(views) == 1 else f"All {len(views)} accounts online"), "good"
 
 
 def _accounts(count: int) -> str:

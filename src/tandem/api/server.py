@@ -33,7 +33,7 @@ _HEADERS = {
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with none at all, browsers send no usable Origin with a form
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
@@ -82,6 +82,8 @@ class ApiServer:
 
     async def start(self) -> None:
         """Listen. Raises Misconfigured, saying what to do, if that is unsafe or impossible."""
+        if self._settings.api_token is not None and not self._settings.api_token.get_secret_value().strip():
+            raise Misconfigured("the api token is empty: set TANDEM_API_TOKEN (openssl rand -hex 32), or leave it out")
         if self._settings.api_token is None and not auth.loopback(self.host):
             raise Misconfigured(
                 f"refusing to listen on {self.host} without a token: set TANDEM_API_TOKEN (openssl rand -hex 32), "

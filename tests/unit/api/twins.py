@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from tandem.clock import Clock
 from tandem.errors import Conflict, NotFound, Overloaded
 from tandem.model.account import Account
 from tandem.model.event import Event, EventType
@@ -62,7 +63,7 @@ def slot_view(slot: Slot, state: SessionState = SessionState.UNPAIRED, role: Rol
 class FakeAccounts:
     """Behaves as supervision's contract says, without any supervision."""
 
-    clock: FakeClock
+    clock: Clock
     events: EventStream
     views: dict[AccountId, AccountView] = field(default_factory=dict)
     broken: Exception | None = None
@@ -159,7 +160,7 @@ class FakeAccounts:
 
 @dataclass
 class FakeOutgoing:
-    clock: FakeClock
+    clock: Clock
     rows: dict[str, OutboxRow] = field(default_factory=dict)
     keys: dict[tuple[str, str], str] = field(default_factory=dict)
     full: bool = False

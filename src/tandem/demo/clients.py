@@ -78,7 +78,7 @@ class Emulator(JsonClient):
 
     async def shown_to(self, number: str) -> Sequence[Mapping[str, Any]]:
         """What the contact's phone shows, ``times`` each."""
-        answer = await self.call("GET", f"/control/messages?to={number}")
+        answer = await self.call("GET", f"/control/messages?to={number.removeprefix('+')}")
         return list(answer["messages"])
 
     async def fault(self, kind: str, **scope: object) -> None:

@@ -7,11 +7,11 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from tandem.clock import SystemClock
 from tandem.demo.chaos import Chaos
 from tandem.demo.clients import DemoFailed
 from tandem.demo.options import DemoOptions
@@ -114,7 +114,7 @@ async def _judged(scene: Scene, traffic: Traffic, chaos: Chaos) -> Report:
 
 async def _stored(scene: Scene) -> list[str]:
     """Message ids of every inbound message in the store, as often as it has them."""
-    store = SqliteStore(Path(scene.data) / "store.db")
+    store = SqliteStore(scene.data, SystemClock())
     await store.open()
     try:
         found = []

@@ -92,7 +92,12 @@ class StartFailed:
     reason: str
 
 
-Input = signals.Signal | Start | Pair | Restart | Expired | StartFailed
+@dataclass(frozen=True, slots=True)
+class SendUnanswered:
+    """A send got no answer from the server in time."""
+
+
+Input = signals.Signal | SendUnanswered | Start | Pair | Restart | Expired | StartFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +245,8 @@ def _link(  # noqa: PLR0911 - a table, one row a return
             return _online(session, now)
         case signals.KeepAliveTimeout(errors=errors) if session.state.connected:
             return _ping_missed(session, errors, now, chance, limits)
+        case SendUnanswered() if session.state is S.ONLINE:
+            return _degraded(session, "a send went unanswered", now, limits)
         case signals.Disconnected() if session.state in {S.ONLINE, S.DEGRADED, S.SYNCING}:
             lost = _moved(_settled(session, now, limits), S.RECONNECTING, "connection lost", now, limits.library_retry)
             return Decision(lost, (), "connection lost: the library tries again by itself")
@@ -249,8 +256,12 @@ def _link(  # noqa: PLR0911 - a table, one row a return
 def _ping_missed(session: Session, errors: int, now: float, chance: float, limits: Limits) -> Decision:
     if errors > 1:
         return _recycle(session, f"{errors} pings in a row went unanswered", now, chance, limits)
-    moved = _moved(_settled(session, now, limits), S.DEGRADED, "a ping went unanswered", now, limits.degraded_timeout)
-    return Decision(moved, (), "a ping went unanswered")
+    return _degraded(session, "a ping went unanswered", now, limits)
+
+
+def _degraded(session: Session, reason: str, now: float, limits: Limits) -> Decision:
+    moved = _moved(_settled(session, now, limits), S.DEGRADED, reason, now, limits.degraded_timeout)
+    return Decision(moved, (), reason)
 
 
 def _online(session: Session, now: float) -> Decision:

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 
 from tandem.clock import Clock
-from tandem.errors import Conflict, NotOnline
+from tandem.errors import Conflict
 from tandem.model.account import Account
 from tandem.model.event import EventType, Publish
 from tandem.model.ids import ChatId
-from tandem.model.outbox import SendResult
+from tandem.model.outbox import SendOutcome, SendResult
 from tandem.model.states import AccountStatus, Role, SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod, SlotView
 from tandem.policy import failover
@@ -24,13 +24,13 @@ _LOGOUT_DEADLINE = 5.0
 class Pair:
     """Moves the active role, sends through whoever has it, and answers for the account as a whole."""
 
-    def __init__(self, account: Account, clock: Clock, publish: Publish, on_online: Callable[[], None]) -> None:
+    def __init__(self, account: Account, clock: Clock, publish: Publish) -> None:
         self.account = account
         self.active = Slot.PRIMARY
         self.sessions: dict[Slot, Session] = {}
         self._clock = clock
         self._publish = publish
-        self._on_online = on_online
+        self._wakers: list[Callable[[], None]] = []
         self._switched_at = float("-inf")
         self._lost_at: float | None = None
 
@@ -48,11 +48,37 @@ class Pair:
             self._move(verdict)
         if session.state is SessionState.ONLINE:
             self._announce_ready(session)
-            self._on_online()
+            self._wake()
 
-    async def send(self, chat: ChatId, text: str, secret: bytes, timeout: float) -> SendResult:
-        """Send through the active slot. Raises NotOnline when it cannot send."""
-        return await self._active().device.send(chat, text, secret, timeout)
+    def when_online(self, waker: Callable[[], None]) -> None:
+        """Have ``waker`` called whenever a slot has come online or the role has moved. It must not block."""
+        self._wakers.append(waker)
+
+    async def send(self, slot: Slot, chat: ChatId, text: str, secret: bytes, timeout: float) -> SendResult:
+        """Send through a slot. Raises NotOnline when it cannot send. An answer that does not come degrades the slot."""
+        session = self.sessions[slot]
+        generation = session.generation
+        result = await session.device.send(chat, text, secret, timeout)
+        if result.outcome is SendOutcome.UNKNOWN and session.generation == generation:
+            session.tell(machine.SendUnanswered())
+        return result
+
+    def host_started_at(self, slot: Slot) -> float | None:
+        """When the slot's running host was started, in Unix seconds; None if there is none."""
+        return self.sessions[slot].host_started_at
+
+    def online_since(self, slot: Slot) -> float | None:
+        """Since when the slot is online and caught up, in Unix seconds; None if it is not."""
+        session = self.sessions[slot]
+        return session.since if session.state is SessionState.ONLINE else None
+
+    def recycle(self, slot: Slot) -> None:
+        """End the slot's host and start another, if it is linked."""
+        self.sessions[slot].tell(machine.Restart())
+
+    def _wake(self) -> None:
+        for waker in self._wakers:
+            waker()
 
     def switch(self) -> None:
         """Move the role because an operator asked. Raises Conflict, with the reason, if the standby cannot take it."""
@@ -94,11 +120,6 @@ class Pair:
     def view(self) -> AccountView:
         return AccountView(self.account, self.status, (self._slot_view(Slot.PRIMARY), self._slot_view(Slot.BACKUP)))
 
-    def _active(self) -> Session:
-        if not self.sessions:
-            raise NotOnline("the account is starting")
-        return self.sessions[self.active]
-
     def _standing(self) -> failover.Pair:
         return failover.Pair(
             self.active,
@@ -121,7 +142,7 @@ class Pair:
             reason=verdict.reason,
             role_gap_ms=round(gap * 1000, 3),
         )
-        self._on_online()
+        self._wake()
 
     def _announce_ready(self, session: Session) -> None:
         if session.slot is self.active:

@@ -53,6 +53,7 @@ class Session:
         self.generation = 0
         self.ping_ms: float | None = None
         self.starts = 0
+        self.host_started_at: float | None = None
         self.pairing: PairingView | None = None
         self.since = record.since
         self._limits = limits
@@ -221,6 +222,7 @@ class Session:
             await self.import_leftover()
             spec = DeviceSpec(self.account, self.slot, generation, pairing)
             self._device = await self._ports.devices.start(spec, listener)
+            self.host_started_at = self._ports.clock.now()
             if pairing and self.pairing and self.pairing.method is PairMethod.CODE:
                 code = await self._device.pair_by_code(self.account.number, self._limits.connect_timeout)
                 self._show(code, self._limits.pairing_window)
@@ -230,7 +232,7 @@ class Session:
             self._news.put_nowait(_News(generation, machine.StartFailed(str(error))))
 
     async def _end_host(self, *, gently: bool) -> None:
-        device, self._device = self._device, None
+        device, self._device, self.host_started_at = self._device, None, None
         if device is None:
             return
         self.generation += 1  # whatever it still says is of the past

@@ -28,7 +28,7 @@ _CRASH_PAUSE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class SupervisorPorts:
-    """What the supervisor stands on. ``serve`` runs an account's dispatcher until cancelled; ``wake`` rouses it."""
+    """What the supervisor stands on. ``serve`` sends for an account until cancelled."""
 
     devices: DeviceFactory
     registry: Registry
@@ -38,7 +38,6 @@ class SupervisorPorts:
     receive: Callable[[RawEvent], None]
     import_leftover: Callable[[Sequence[RawEvent]], Awaitable[None]]
     serve: Callable[[Pair], Awaitable[None]]
-    wake: Callable[[AccountId], None]
     save_account: Callable[[Account], Awaitable[None]]
 
 
@@ -141,7 +140,7 @@ class Supervisor:
 
     async def _adopt(self, account: Account, records: dict[Slot, SlotRecord]) -> _Member:
         ports = self._ports
-        pair = Pair(account, ports.clock, ports.publish, lambda: ports.wake(account.id))
+        pair = Pair(account, ports.clock, ports.publish)
         session_ports = SessionPorts(
             devices=ports.devices,
             publish=ports.publish,
@@ -176,8 +175,10 @@ class Supervisor:
     def _launch(self, member: _Member) -> None:
         pair = member.pair
         delays = {Slot.PRIMARY: 0.0, Slot.BACKUP: self._backup_delay}
-        jobs = {f"session {slot}": (session.run, delays[slot]) for slot, session in pair.sessions.items()}
-        jobs["dispatcher"] = (lambda: self._ports.serve(pair), 0.0)
+        jobs: dict[str, tuple[Callable[[], Awaitable[None]], float]] = {
+            f"session {slot}": (session.run, delays[slot]) for slot, session in pair.sessions.items()
+        }
+        jobs["outbound"] = (lambda: self._ports.serve(pair), 0.0)
         member.tasks = [
             asyncio.create_task(self._keep(pair.account.id, name, job, delay), name=f"{name} {pair.account.id}")
             for name, (job, delay) in jobs.items()

@@ -94,6 +94,16 @@ class HostFactory:
                 f"the {slot}'s key store cannot be used ({error}): put it aside and link the slot again"
             ) from None
 
+    def departures(self, account: Account, secret: bytes) -> set[str]:
+        """Return the ids under which a message with this secret was about to leave, from either slot.
+
+        Raises DataUnusable. Echoes count too: an id that only the partner's store names had reached the server.
+        """
+        try:
+            return {found for slot in Slot for found in keystore.departures(self._store(account, slot), secret)}
+        except (keystore.KeyStoreUnusable, OSError) as error:
+            raise DataUnusable(f"a key store cannot be read: {error}") from None
+
     def leftover(self, account: Account, slot: Slot) -> Sequence[RawEvent]:
         try:
             contents = read(self._journal(account, slot))

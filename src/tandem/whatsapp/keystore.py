@@ -47,6 +47,22 @@ def linked_device(path: Path) -> str:
     return "" if row is None else str(row[0])
 
 
+def departures(path: Path, secret: bytes) -> set[str]:
+    """Return the ids of messages that carry this messageSecret and were about to leave from this device.
+
+    The library commits the row (table ``whatsmeow_message_secrets``) before it touches the network. Raises
+    KeyStoreUnusable.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return set()
+    try:
+        with closing(_open(path)) as database:
+            rows = database.execute("SELECT message_id FROM whatsmeow_message_secrets WHERE key = ?", (secret,))
+            return {str(message_id) for (message_id,) in rows}
+    except sqlite3.Error as error:
+        raise KeyStoreUnusable(str(error)) from None
+
+
 def check(path: Path) -> None:
     """Let SQLite look through the file, unless it is so large that this would take long. Raises KeyStoreUnusable."""
     if not path.exists() or not 0 < path.stat().st_size <= _LARGE:

@@ -34,7 +34,7 @@ SIGNALS: list[machine.Input] = [
     signals.HostEnded(10, "event pump ended"),
 ]
 COMMANDS: list[machine.Input] = [machine.Start(), machine.Pair(), machine.Restart()]
-INPUTS = [*SIGNALS, *COMMANDS, machine.Expired(), machine.StartFailed("no hello")]
+INPUTS = [*SIGNALS, *COMMANDS, machine.Expired(), machine.StartFailed("no hello"), machine.SendUnanswered()]
 AT_REST = {
     SessionState.UNPAIRED,
     SessionState.ONLINE,

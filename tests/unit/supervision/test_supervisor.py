@@ -66,7 +66,6 @@ class World:
             receive=lambda _event: None,
             import_leftover=self._import,
             serve=self._serve,
-            wake=lambda _account: None,
             save_account=self._stored,
         )
         return Supervisor(self.limits, 0.5, 3, ports)
@@ -170,15 +169,15 @@ async def test_sending_goes_through_the_active_slot_and_refuses_when_there_is_no
     supervisor = await _linked(world)
     pair = supervisor.pair_of(ACCOUNT)
     chat = ChatId("13035550100@s.whatsapp.net")
-    assert (await pair.send(chat, "hello", b"", 1.0)).outcome is SendOutcome.ACCEPTED
+    assert (await pair.send(pair.active, chat, "hello", b"", 1.0)).outcome is SendOutcome.ACCEPTED
     await supervisor.switch(ACCOUNT)
-    await pair.send(chat, "hello", b"", 1.0)
+    await pair.send(pair.active, chat, "hello", b"", 1.0)
     assert [len(world.devices.last(slot).sent) for slot in Slot] == [1, 1]
     for slot in Slot:
         world.devices.last(slot).says(signals.Disconnected())
     await asyncio.sleep(0.1)
     with pytest.raises(NotOnline):
-        await pair.send(chat, "hello", b"", 1.0)
+        await pair.send(pair.active, chat, "hello", b"", 1.0)
     await supervisor.stop()
 
 

@@ -1,0 +1,271 @@
+"""The composition root: which parts there are, what each is given, in which order they start and stop.
+
+Start: settings are checked, the queue is opened and restored, the store is opened, leftovers of dead hosts are made
+durable, the API listens; only then does anything connect. Stop is the same backwards: the API closes, every device is
+disconnected (never logged out), what was received is committed and, if there is time, written; the queue closes last.
+Stopping is a courtesy: SIGKILL at any instant loses nothing that a clean stop would keep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from tandem import __version__
+from tandem.api.ports import About, Parts
+from tandem.api.server import ApiServer
+from tandem.clock import Clock, Random, SystemClock, SystemRandom
+from tandem.errors import TandemError
+from tandem.inbound.pipeline import Pipeline
+from tandem.inbound.writer import Writer
+from tandem.model.event import EventType
+from tandem.model.ids import AccountId, Number
+from tandem.model.message import RawEvent
+from tandem.monitoring import logging
+from tandem.monitoring.events import EventStream
+from tandem.monitoring.metrics import Metrics
+from tandem.monitoring.redaction import Redactor
+from tandem.monitoring.sources import Backlog, Sources, Traffic
+from tandem.outbound.dispatcher import Dispatcher
+from tandem.outbound.reconciliation import Reconciler
+from tandem.policy import session_machine as machine
+from tandem.policy.batching import caps
+from tandem.queue.queue import Queue
+from tandem.queue.unknown import UnknownSends
+from tandem.settings import Settings
+from tandem.store.choice import choose_store
+from tandem.store.port import Store
+from tandem.supervision.account import Pair
+from tandem.supervision.supervisor import Supervisor, SupervisorPorts
+from tandem.surroundings import check_data_directory, find_emulator
+from tandem.whatsapp.decode import decode
+from tandem.whatsapp.factory import HostFactory
+
+_log = structlog.get_logger(__name__)
+_DRAIN = 1.0  # seconds the store has at the end for what is still in the inbox
+
+
+def main(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT. Returns the exit code. Raises TandemError if it cannot start."""
+    secrets = (settings.api_token, settings.read_token, settings.firebase_service_account)
+    redactor = Redactor(secret.get_secret_value() for secret in secrets if secret)
+    logging.configure(settings.log, redactor, production=settings.production)
+    asyncio.run(Daemon(settings, SystemClock(), SystemRandom(), redactor).run())
+    return 0
+
+
+class Daemon:
+    """One instance of Tandem."""
+
+    def __init__(self, settings: Settings, clock: Clock, random: Random, redactor: Redactor) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._random = random
+        self._instance = settings.instance or f"{socket.gethostname()}-{random.token()[:6]}"
+        self._events = EventStream(clock, random, redactor)
+        self._starting = True
+
+    async def run(self) -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, _ask_to_stop, stop)
+        async with AsyncExitStack() as parts:
+            await self._start(parts)
+            await stop.wait()
+            self._starting = True  # not ready any more
+            _log.info("shutdown_started", message="Stopping: disconnecting every device, logging none out")
+        self._events(EventType.SHUTDOWN_COMPLETE, "Stopped cleanly")
+
+    async def _start(self, parts: AsyncExitStack) -> None:
+        settings = self._settings
+        check_data_directory(settings)
+        emulator = await find_emulator(settings)
+        queue = Queue(settings.data_dir, settings.queue, self._clock, self._random, self._events)
+        await queue.open()
+        parts.push_async_callback(queue.close)
+        store = choose_store(settings, self._clock)
+        await store.open()
+        parts.push_async_callback(store.close)
+        work = self._assemble(queue, store, HostFactory(settings.data_dir, settings.device, emulator))
+        await work.supervisor.prepare()
+        metrics = Metrics(
+            work.sources(), self._events, self._clock,
+            version=__version__, commit=settings.railway_commit, instance=self._instance,
+        )  # fmt: skip
+        await parts.enter_async_context(_running(work.writer.run(), queue.keep_tidy(), metrics.run()))
+        parts.push_async_callback(work.drain)
+        work.supervisor.start()
+        parts.push_async_callback(work.supervisor.stop)
+        api = ApiServer(settings, self._parts(work, metrics), store, self._clock, self._random)
+        parts.push_async_callback(api.stop)
+        await api.start()
+        self._starting = False
+        self._events(
+            EventType.DAEMON_STARTED,
+            f"Tandem {__version__} is up: {api.url}" + (" (EMULATOR, not WhatsApp)" if emulator else ""),
+            version=__version__,
+            commit=settings.railway_commit,
+            instance=self._instance,
+            accounts=len(work.supervisor.list()),
+            emulator=bool(emulator),
+        )
+
+    def _assemble(self, queue: Queue, store: Store, devices: HostFactory) -> _Work:
+        """Tie the parts together that know each other only through callables."""
+        settings, clock, random, events = self._settings, self._clock, self._random, self._events
+
+        def overflowed(event: RawEvent) -> None:
+            supervisor.pair_of(event.account).restart(event.slot)
+
+        pipeline = Pipeline(
+            queue,
+            decode,
+            acknowledge=lambda event: supervisor.acknowledge(event),  # noqa: PLW0108 - it is made below
+            own_number=lambda account: _number(supervisor, account),
+            clock=clock,
+            random=random,
+            publish=events,
+            overflowed=overflowed,
+        )
+        limit = caps(
+            batching=settings.use_message_batching,
+            documents=settings.writer.max_documents,
+            size=settings.writer.max_bytes,
+        )
+        writer = Writer(
+            queue.inbox, store, limit, deadline=settings.writer.deadline, clock=clock, random=random, publish=events
+        )
+
+        unknown = UnknownSends(queue.database, queue.outbox, clock)
+
+        async def serve(pair: Pair) -> None:
+            dispatcher = Dispatcher(
+                pair.account.id,
+                queue.outbox,
+                pair,
+                clock=clock,
+                random=random,
+                publish=events,
+                send_timeout=settings.device.send_timeout,
+            )
+            reconciler = Reconciler(pair.account, unknown, devices, pair, clock=clock, publish=events)
+            pair.when_online(dispatcher.wake)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(dispatcher.run())
+                tasks.create_task(reconciler.run())
+
+        supervisor = Supervisor(
+            _limits(settings),
+            settings.session.backup_start_delay,
+            settings.api.max_accounts,
+            SupervisorPorts(
+                devices=devices,
+                registry=queue.registry,
+                publish=events,
+                clock=clock,
+                random=random,
+                receive=pipeline.receive,
+                import_leftover=pipeline.import_leftover,
+                serve=serve,
+                save_account=store.save_account,
+            ),
+        )
+        return _Work(queue, pipeline, writer, supervisor)
+
+    def _parts(self, work: _Work, metrics: Metrics) -> Parts:
+        return Parts(
+            accounts=work.supervisor,
+            outgoing=work.queue.outbox,
+            events=self._events,
+            figures=metrics,
+            about=About(__version__, self._settings.railway_commit, self._instance),
+            readiness=lambda: "starting or stopping" if self._starting else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The parts that carry messages."""
+
+    queue: Queue
+    pipeline: Pipeline
+    writer: Writer
+    supervisor: Supervisor
+
+    async def drain(self) -> None:
+        """Commit what the hosts handed up, then give the store a moment."""
+        await self.pipeline.drain(_DRAIN)
+        await self.writer.drain(_DRAIN)
+
+    def sources(self) -> Sources:
+        inbox, outbox = self.queue.inbox, self.queue.outbox
+        return Sources(
+            accounts=self.supervisor.list,
+            traffic=self._traffic,
+            inbox=lambda: Backlog(inbox.depth, inbox.oldest_age),
+            outbox=lambda: Backlog(outbox.depth, outbox.oldest_age),
+            batch=lambda: self.writer.in_flight,
+        )
+
+    def _traffic(self) -> dict[AccountId, Traffic]:
+        pipeline, stored, sent = self.pipeline, self.writer.stored, self.queue.outbox.sent
+        names = (view.account.id for view in self.supervisor.list())
+        return {
+            name: Traffic(pipeline.received[name], pipeline.duplicates[name], stored[name], sent[name])
+            for name in names
+        }
+
+
+@asynccontextmanager
+async def _running(*jobs: object) -> AsyncIterator[None]:
+    """Run endless jobs beside the block; they are cancelled after it. One that fails ends the daemon, loudly."""
+    tasks = [asyncio.ensure_future(job) for job in jobs]  # type: ignore[call-overload]
+    for task in tasks:
+        task.add_done_callback(_end_if_failed)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _end_if_failed(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.critical("part_failed", message="A part of the daemon failed; stopping", exc_info=error)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _ask_to_stop(stop: asyncio.Event) -> None:
+    """The first signal asks; the second does not wait: everything is durable anyway."""
+    if stop.is_set():
+        os._exit(1)
+    stop.set()
+
+
+def _number(supervisor: Supervisor, account: AccountId) -> Number | None:
+    try:
+        return supervisor.get(account).account.number
+    except TandemError:
+        return None
+
+
+def _limits(settings: Settings) -> machine.Limits:
+    session = settings.session
+    return machine.Limits(
+        connect_timeout=settings.device.connect_timeout,
+        library_retry=session.library_retry,
+        pairing_window=session.pairing_window,
+        backoff_first=session.backoff_first,
+        backoff_max=session.backoff_max,
+        stable_after=session.stable_after,
+        restart_intensity=session.restart_intensity,
+        restart_period=session.restart_period,
+    )

@@ -156,7 +156,7 @@ class Client:
     def _failure(self, verdict: Verdict) -> Refused | StoreUnavailable:
         if verdict.kind is Kind.SLOW:
             self._replace()
-        return verdict.unavailable() if verdict.kind in {Kind.AGAIN, Kind.OPERATOR} else Refused(verdict)
+        return verdict.unavailable() if verdict.kind is Kind.AGAIN else Refused(verdict)
 
     def _new_channel(self) -> Any:
         if self._target.emulator:

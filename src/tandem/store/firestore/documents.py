@@ -25,7 +25,7 @@ from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId, ChatId, MessageKey
 from tandem.model.message import Message
 from tandem.model.states import Slot
-from tandem.store.firestore.values import MAX_NAME, Document, Write, fields_of, fill, usable_id
+from tandem.store.firestore.values import MAX_NAME, Write, fields_of, fill, usable_id
 from tandem.store.port import Chat, StoredMessage, display_name
 
 SCHEMA_VERSION = 1

@@ -65,6 +65,8 @@ class Reads:
         self, limit: int, now: float, type_: EventType | None, account: AccountId | None
     ) -> Sequence[Event]:
         """Those younger than 30 days at ``now`` (Unix seconds): TTL deletes late, and what expired is not shown."""
+        if account is not None and not usable_id(account):
+            return []
         query = _list("monitoring_events", "position", _DESCENDING, limit)
         oldest = start_of(int((now - EVENT_DAYS * _DAY) * 1000) + 1)
         filters = [_field("position", "GREATER_THAN_OR_EQUAL", oldest)]
@@ -114,9 +116,7 @@ def _field(name: str, operator: str, value: str) -> Any:
 
 
 def _where(query: Any, *filters: Any) -> None:
-    query.where = _Query.Filter(
-        composite_filter={"op": _Query.CompositeFilter.Operator.AND, "filters": list(filters)}
-    )
+    query.where = _Query.Filter(composite_filter={"op": _Query.CompositeFilter.Operator.AND, "filters": list(filters)})
 
 
 def _unavailable(refusal: Refused) -> StoreUnavailable:

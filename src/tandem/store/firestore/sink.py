@@ -8,7 +8,6 @@ never be stored: its documents may from then on share a request only with half a
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 
 from tandem.clock import Clock
@@ -47,7 +46,7 @@ class Sink:
 
     async def write(self, messages: Sequence[Message]) -> list[Poison]:
         """Make all of them durable but those returned. Raises StoreUnavailable; a repeated call goes on from there."""
-        self._ends = asyncio.get_running_loop().time() + self._deadline
+        self._ends = self._clock.monotonic() + self._deadline
         drafts, poison = self._drafts(messages)
         try:
             await self._load(drafts)
@@ -60,7 +59,7 @@ class Sink:
         return poison + [_poison(draft.message, draft.record.reason) for draft in drafts if draft.record.reason]
 
     def next_sequence(self) -> int:
-        """Return a number that grows with every call, also over restarts: microseconds, as long as time does not step."""
+        """Return a number that grows with every call, and over restarts unless the clock was set back."""
         self._sequence = max(self._sequence + 1, int(self._clock.now() * 1_000_000))
         return self._sequence
 
@@ -102,14 +101,14 @@ class Sink:
             return
         self._together = min(self._documents, max(self._together, 2 * len(group)))
         self._touched(touches, outcomes[len(group) :])
-        _learn(group, outcomes)
+        _learn(group, outcomes[: len(group)])
 
     async def _refused(self, group: Sequence[Draft], verdict: Verdict) -> None:
         half, _ = halves(len(group))
         if verdict.kind is Kind.SLOW:
             self._together = half  # perhaps the line is too slow for that many: fewer, until some come through
             raise verdict.unavailable()
-        if verdict.kind is Kind.LOST_RACE:
+        if verdict.kind not in {Kind.REFUSED, Kind.TOO_LARGE}:
             raise verdict.unavailable()
         if len(group) > 1:
             for draft in group:
@@ -134,7 +133,9 @@ class Sink:
             for start in range(0, len(touches), MOST_WRITES):
                 part = touches[start : start + MOST_WRITES]
                 writes = [write for _, _, write in part]
-                self._touched(part, await self._batch(writes, [candidate for candidate, _, _ in part]))
+                outcomes = await self._batch(writes, [candidate for candidate, _, _ in part])
+                self._touched(part, outcomes)
+                _raise_trouble(outcomes)
         raise StoreUnavailable("another writer keeps changing the same chats")
 
     async def _locate(self, drafts: Sequence[Draft]) -> None:
@@ -167,10 +168,6 @@ class Sink:
                 self._heads.written(candidate.place, candidate.head_after(head), outcome.version)
             else:
                 self._heads.forget([candidate.place])
-        failed = [outcome.verdict for outcome in outcomes if outcome.verdict]
-        for verdict in failed:
-            if verdict.kind not in {Kind.LOST_RACE, Kind.REFUSED}:
-                raise verdict.unavailable()
 
     async def _batch(self, writes: Sequence[object], candidates: Sequence[Candidate]) -> list[Outcome]:
         try:
@@ -181,7 +178,7 @@ class Sink:
             raise
 
     def _left(self) -> float:
-        left = self._ends - asyncio.get_running_loop().time()
+        left = self._ends - self._clock.monotonic()
         if left <= 0:
             raise StoreUnavailable(f"not done within {self._deadline:g} s; what was written stays written", 0.1)
         return left
@@ -190,11 +187,11 @@ class Sink:
 def _learn(group: Sequence[Draft], outcomes: Sequence[Outcome]) -> None:
     """Note what became of each message, then raise if the fate of any is open."""
     unavailable = None
-    for draft, outcome in zip(group, outcomes, strict=False):
+    for draft, outcome in zip(group, outcomes, strict=True):
         verdict = outcome.verdict
         if verdict is None:
             draft.record.fate = Fate.CREATED
-        elif verdict.kind is Kind.LOST_RACE:
+        elif verdict.kind is Kind.EXISTS:
             draft.record.fate = Fate.PRESENT
         elif verdict.kind is Kind.REFUSED:
             draft.record.fate = Fate.POISON
@@ -203,6 +200,13 @@ def _learn(group: Sequence[Draft], outcomes: Sequence[Outcome]) -> None:
             unavailable = verdict.unavailable()
     if unavailable is not None:
         raise unavailable
+
+
+def _raise_trouble(outcomes: Sequence[Outcome]) -> None:
+    """Raise for what is no race that was lost: those are run again."""
+    for outcome in outcomes:
+        if outcome.verdict is not None and outcome.verdict.kind not in {Kind.EXISTS, Kind.LOST_RACE}:
+            raise outcome.verdict.unavailable()
 
 
 def _poison(message: Message, reason: str) -> Poison:

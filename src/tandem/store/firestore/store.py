@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tandem.clock import Clock
-from tandem.errors import Misconfigured, StoreUnavailable
+from tandem.errors import Misconfigured, PoisonMessage, StoreUnavailable
 from tandem.model.account import Account
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId, ChatId, MessageKey
@@ -50,9 +50,7 @@ class FirestoreStore:
         self._names = names
         self._client = Client(target)
         self._reads = Reads(self._client, names, seconds)
-        self._sink = Sink(
-            self._client, names, clock, deadline=seconds, documents=max_documents, size=max_bytes
-        )
+        self._sink = Sink(self._client, names, clock, deadline=seconds, documents=max_documents, size=max_bytes)
         self._writing = asyncio.Lock()
 
     @classmethod
@@ -129,8 +127,11 @@ class FirestoreStore:
         try:
             await self._client.commit([write], self._deadline)
         except Refused as refusal:
-            if refusal.verdict.kind is not Kind.LOST_RACE:
-                raise refusal.verdict.unavailable() from None
+            verdict = refusal.verdict
+            if verdict.kind in {Kind.REFUSED, Kind.TOO_LARGE}:
+                raise PoisonMessage(verdict.text) from None
+            if verdict.kind is not Kind.EXISTS:
+                raise verdict.unavailable() from None
 
     async def _first_look(self) -> str | None:
         """What is wrong with this database for good, in words, or None."""
@@ -139,8 +140,8 @@ class FirestoreStore:
             await self._client.get([self._names.account("tandem-check")], timeout)
         except Refused as refusal:
             return None if refusal.verdict.kind is Kind.SLOW else self._named(refusal.verdict.text)
-        except StoreUnavailable as error:
-            return self._named(str(error)) if _for_the_operator(error) else None
+        except StoreUnavailable:
+            return None
         return None
 
     def _named(self, problem: str) -> str:

@@ -24,6 +24,7 @@ class Kind(Enum):
     SLOW = auto()  # the same, but the answer did not come in time
     TOO_LARGE = auto()  # the request, not its content
     REFUSED = auto()  # something in the request can never be stored
+    EXISTS = auto()  # what was to be created is there
     LOST_RACE = auto()  # a precondition no longer holds
     OPERATOR = auto()  # somebody has to change something; until then everything waits
 
@@ -68,7 +69,7 @@ _TABLE: dict[object, Verdict] = {
     ),
     _Code.INVALID_ARGUMENT: Verdict(Kind.REFUSED, "Firestore refuses the request as malformed", _OPERATOR),
     _Code.OUT_OF_RANGE: Verdict(Kind.REFUSED, "Firestore refuses a value as out of range", _OPERATOR),
-    _Code.ALREADY_EXISTS: Verdict(Kind.LOST_RACE, "somebody else wrote the document first", _CONTENTION),
+    _Code.ALREADY_EXISTS: Verdict(Kind.EXISTS, "somebody else wrote the document first", _CONTENTION),
     _Code.FAILED_PRECONDITION: Verdict(
         Kind.LOST_RACE,
         "Firestore refuses for the state it is in: deploy config/firestore.indexes.json "

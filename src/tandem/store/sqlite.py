@@ -92,11 +92,11 @@ class SqliteStore:
 
     async def save_event(self, event: Event) -> None:
         """Keep an event for 30 days. Each event that is kept makes room by forgetting a few that are older."""
-        row = _event_row(event)
+        row, now = _event_row(event), self._clock.now()
 
         def operation(connection: sqlite3.Connection) -> None:
             connection.execute(_SQL["save_event"], row)
-            connection.execute(_SQL["forget_events"], (event.timestamp - _EVENT_DAYS * _DAY,))
+            connection.execute(_SQL["forget_events"], (now,))
 
         await self._write(operation)
 

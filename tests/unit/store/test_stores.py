@@ -1,0 +1,186 @@
+"""What every store must answer, asked of each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from support.virtual_time import VirtualClock
+from tandem.errors import DataUnusable, Misconfigured, StoreUnavailable
+from tandem.model.account import Account
+from tandem.model.event import Event, EventType
+from tandem.model.ids import AccountId, ChatId, MessageKey
+from tandem.model.states import Slot
+from tandem.settings import Settings
+from tandem.store import choose_store
+from tandem.store.memory import MemoryStore
+from tandem.store.port import Store
+from tandem.store.sqlite import SqliteStore
+from unit.queue.parts import ACCOUNT, ANN, BOB, NUMBER, START_MS, message
+
+GROUP = ChatId("120363000000000001@g.us")
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    store: Store = MemoryStore(VirtualClock()) if request.param == "memory" else SqliteStore(tmp_path, VirtualClock())
+    await store.open()
+    yield store
+    await store.close()
+
+
+async def texts(store: Store, limit: int = 100, before: int | None = None, key: str | None = None) -> list[str]:
+    found = await store.messages(ACCOUNT, ANN, limit, before, MessageKey(key) if key else None)
+    return [stored.message.text for stored in found]
+
+
+async def test_a_message_comes_back_as_it_was(store: Store) -> None:
+    sent = message(1, text="Gruß \x00 🎉", from_me=True, has_media=True, reply_to="3EB0", raw=bytes(range(256)))
+    assert await store.write([sent]) == []
+    [stored] = await store.messages(ACCOUNT, ANN, 10)
+    assert stored.message == sent
+    assert stored.stored_at >= START_MS
+
+
+async def test_writing_twice_is_success_and_changes_nothing(store: Store) -> None:
+    await store.write([message(1), message(2, text="newest")])
+    before = await store.messages(ACCOUNT, ANN, 10)
+    await store.write([message(1, text="changed"), message(2, text="changed")])
+    assert await store.messages(ACCOUNT, ANN, 10) == before
+    [chat] = await store.chats(ACCOUNT, 10)
+    assert chat.last_message == "newest"
+
+
+async def test_messages_of_one_second_keep_the_order_they_came_in(store: Store) -> None:
+    await store.write([message(n, at=START_MS) for n in (3, 1, 2)])
+    await store.write([message(0, at=START_MS - 1000)])
+    assert await texts(store) == ["message 0", "message 3", "message 1", "message 2"]
+
+
+async def test_pages_end_to_end_without_gap_or_double_though_times_are_equal(store: Store) -> None:
+    await store.write([message(n, at=START_MS + n // 4 * 1000) for n in range(10)])
+    seen: list[str] = []
+    key: str | None = None
+    while page := await store.messages(ACCOUNT, ANN, 3, None, MessageKey(key) if key else None):
+        seen = [stored.message.text for stored in page] + seen
+        key = page[0].message.key
+    assert seen == [f"message {n}" for n in range(10)]
+
+
+async def test_before_a_time_leaves_out_what_is_not_older(store: Store) -> None:
+    await store.write([message(n) for n in range(5)])
+    assert await texts(store, 2, START_MS + 3000) == ["message 1", "message 2"]
+    assert await texts(store, 2, START_MS) == []
+    assert await texts(store, 2, key="unheard-of-in") == []
+
+
+async def test_a_chats_last_message_never_goes_backwards(store: Store) -> None:
+    await store.write([message(5), message(4)])
+    await store.write([message(1, text="late history")])
+    [chat] = await store.chats(ACCOUNT, 10)
+    assert (chat.last_message, chat.last_message_at) == ("message 5", START_MS + 5000)
+
+
+async def test_chats_newest_first_of_one_account_only(store: Store) -> None:
+    await store.write([message(1, ANN), message(2, BOB), message(3, ANN, account=AccountId("b" * 16))])
+    assert [chat.id for chat in await store.chats(ACCOUNT, 10)] == [BOB, ANN]
+    assert [chat.id for chat in await store.chats(ACCOUNT, 1)] == [BOB]
+
+
+async def test_a_chat_is_called_what_the_other_person_calls_themselves(store: Store) -> None:
+    await store.write([message(1, sender_name="")])
+    assert (await store.chats(ACCOUNT, 1))[0].name == "12025550101"
+    await store.write([message(2, sender_name="Ann"), message(3, from_me=True, sender_name="Office")])
+    assert (await store.chats(ACCOUNT, 1))[0].name == "Ann"
+    await store.write([message(4, sender_name="Ann B.")])
+    await store.write([message(0, sender_name="An old name")])
+    assert (await store.chats(ACCOUNT, 1))[0].name == "Ann B."
+
+
+async def test_a_group_is_not_called_after_whoever_wrote_last(store: Store) -> None:
+    await store.write([message(1, GROUP, sender_name="Ann")])
+    assert (await store.chats(ACCOUNT, 1))[0].name == "120363000000000001"
+
+
+async def test_what_has_no_text_is_shown_by_its_kind(store: Store) -> None:
+    await store.write([replace(message(1, kind="image"), text="")])
+    assert (await store.chats(ACCOUNT, 1))[0].last_message == "[image]"
+
+
+async def test_events_newest_first_by_type_and_account(store: Store) -> None:
+    events = [
+        Event("1", EventType.SESSION_ONLINE, "online", START_MS / 1000, ACCOUNT, Slot.BACKUP, 3, "why", {"n": 1}),
+        Event("2", EventType.ALERT, "alert", START_MS / 1000 + 1),
+        Event("3", EventType.SESSION_ONLINE, "online", START_MS / 1000 + 2, AccountId("b" * 16)),
+    ]
+    for event in events:
+        await store.save_event(event)
+    assert list(await store.events(10)) == events[::-1]
+    assert list(await store.events(1)) == events[2:]
+    assert list(await store.events(10, EventType.SESSION_ONLINE)) == [events[2], events[0]]
+    assert list(await store.events(10, account=ACCOUNT)) == events[:1]
+
+
+async def test_an_account_can_be_saved_again(store: Store) -> None:
+    await store.save_account(Account(ACCOUNT, NUMBER, "Office", 1.0))
+    await store.save_account(Account(ACCOUNT, NUMBER, "Renamed", 1.0))
+
+
+async def test_poison_is_named_and_its_neighbours_are_written(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path, VirtualClock())
+    await store.open()
+    broken = [message(2, text="half an emoji \ud83c"), message(3, at=2**70)]
+    poison = await store.write([message(1), *broken, message(4)])
+    assert [(each.account, each.key) for each in poison] == [(ACCOUNT, each.key) for each in broken]
+    assert all("emoji" not in each.reason for each in poison)
+    assert await texts(store) == ["message 1", "message 4"]
+    await store.close()
+
+
+async def test_sqlite_forgets_events_after_a_month(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path, VirtualClock())
+    await store.open()
+    now = VirtualClock().now()
+    await store.save_event(Event("old", EventType.ALERT, "old", now - 31 * 86_400))
+    await store.save_event(Event("new", EventType.ALERT, "new", now))
+    assert [event.id for event in await store.events(10)] == ["new"]
+    assert len(await store._read("SELECT 1 FROM events", ())) == 1
+    await store.close()
+
+
+async def test_sqlite_keeps_everything_over_a_restart_and_refuses_when_closed(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path, VirtualClock())
+    await store.open()
+    await store.write([message(1)])
+    await store.close()
+    with pytest.raises(StoreUnavailable):
+        await store.write([message(2)])
+    with pytest.raises(StoreUnavailable):
+        await store.chats(ACCOUNT, 1)
+
+    again = SqliteStore(tmp_path, VirtualClock())
+    await again.open()
+    assert await texts(again) == ["message 1"]
+    await again.close()
+
+
+async def test_a_damaged_store_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "store.db").write_bytes(b"no database" * 1000)
+    store = SqliteStore(tmp_path, VirtualClock())
+    with pytest.raises(DataUnusable, match="store.db.corrupt-"):
+        await store.open()
+    await store.close()
+    assert len(list(tmp_path.glob("store.db.corrupt-*"))) == 1
+
+
+def test_auto_takes_the_embedded_store(tmp_path: Path) -> None:
+    assert choose_store(Settings(store="auto", data_dir=tmp_path), VirtualClock()).name == "sqlite"
+    assert choose_store(Settings(store="sqlite", data_dir=tmp_path), VirtualClock()).name == "sqlite"
+
+
+def test_firestore_is_refused_until_it_is_built(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="TANDEM_STORE=sqlite"):
+        choose_store(Settings(store="firestore", data_dir=tmp_path), VirtualClock())

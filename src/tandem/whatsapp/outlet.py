@@ -11,6 +11,7 @@ from tandem.whatsapp.loglines import redacted
 _CHUNK = 65_536
 _LONGEST_LINE = 65_536
 _KEPT = 40
+_CHATTER = ("Press Ctrl+C to exit", "Login event: success")
 
 Tell = Callable[[str, str, str], None]
 """Called with a level (debug, info, warning, error), where the line came from, and the line, redacted."""
@@ -44,4 +45,10 @@ class Outlet:
         text = line.decode(errors="replace").strip()
         if text:
             self._last.append(text[:_LONGEST_LINE])
-            self._tell("warning" if source == "stderr" else "info", source, redacted(text))
+            self._tell(_level(text, source), source, redacted(text))
+
+
+def _level(text: str, source: str) -> str:
+    if text.startswith(_CHATTER):
+        return "debug"
+    return "warning" if source == "stderr" else "info"

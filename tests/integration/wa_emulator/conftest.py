@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,16 +15,38 @@ PHONE = "15550100100"
 StartLibrary = Callable[..., Awaitable[Library]]
 
 
+async def pair_once(folder: Path) -> None:
+    async with Emulator(state=folder / "state.db") as emulator:
+        await emulator.add_phone(PHONE, "Alice")
+        async with Library(folder / "device.db", emulator.port, emulator.root_key) as library:
+            await library.pair(lambda qr: emulator.scan(PHONE, qr))
+            await library.wait_for("OfflineSyncCompleted")
+
+
+async def connected(library: Library) -> Library:
+    await library.wait_for("Connected")
+    await library.wait_for("OfflineSyncCompleted")
+    return library
+
+
+@pytest.fixture(scope="session")
+def paired(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the emulator's and the library's files just after pairing. (Pairing makes 812 prekeys: slow.)"""
+    folder = tmp_path_factory.mktemp("paired")
+    asyncio.run(pair_once(folder))
+    return folder
+
+
 @pytest.fixture
-async def emulator() -> AsyncIterator[Emulator]:
-    async with Emulator() as running:
-        await running.add_phone(PHONE, "Alice")
+async def emulator(paired: Path, tmp_path: Path) -> AsyncIterator[Emulator]:
+    shutil.copytree(paired, tmp_path, dirs_exist_ok=True)
+    async with Emulator(state=tmp_path / "state.db") as running:
         yield running
 
 
 @pytest.fixture
 async def start(emulator: Emulator, tmp_path: Path) -> AsyncIterator[StartLibrary]:
-    """Start the library on a database by name, pointed at the emulator."""
+    """Start the library on a database by name (``device`` is paired already), pointed at the emulator."""
     async with AsyncExitStack() as stack:
 
         async def begin(name: str = "device", timings: str = "") -> Library:
@@ -33,8 +57,6 @@ async def start(emulator: Emulator, tmp_path: Path) -> AsyncIterator[StartLibrar
 
 
 @pytest.fixture
-async def device(emulator: Emulator, start: StartLibrary) -> Library:
+async def device(start: StartLibrary) -> Library:
     """One linked device of ``PHONE``, connected."""
-    library = await start()
-    await library.pair(lambda qr: emulator.scan(PHONE, qr))
-    return library
+    return await connected(await start())

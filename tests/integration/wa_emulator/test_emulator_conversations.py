@@ -29,12 +29,14 @@ def entry(emulator: Emulator, message_id: str, sender: str = PHONE) -> Entry:
     return found
 
 
-async def test_pairs_by_qr_restarts_logs_in_and_connects(emulator: Emulator, device: Library) -> None:
-    assert device.names()[:3] == ["qr", "login", "PairStatus"]
-    assert device.named("PairStatus")[0]["ID"]["Device"] == 1
+async def test_pairs_by_qr_restarts_logs_in_and_connects(emulator: Emulator, start: StartLibrary) -> None:
+    await emulator.add_phone(ANOTHER, "Bob")
+    library = await start("new")
+    await library.pair(lambda qr: emulator.scan(ANOTHER, qr))
+    assert library.names()[:3] == ["qr", "login", "PairStatus"]
+    assert library.named("PairStatus")[0]["ID"]["Device"] == 1
     assert emulator.clients.counters["logins"] == 1
-    stanzas = [line["stanza"] for line in emulator.transcript.last(200)]
-    assert '<stream:error code="515"/>' in stanzas
+    assert '<stream:error code="515"/>' in [line["stanza"] for line in emulator.transcript.last(200)]
 
 
 async def test_a_contacts_messages_arrive_decrypted_and_in_order(emulator: Emulator, device: Library) -> None:

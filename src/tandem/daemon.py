@@ -163,8 +163,6 @@ class Daemon:
 
         supervisor = Supervisor(
             _limits(settings),
-            settings.session.backup_start_delay,
-            settings.api.max_accounts,
             SupervisorPorts(
                 devices=devices,
                 registry=queue.registry,
@@ -176,6 +174,9 @@ class Daemon:
                 serve=serve,
                 save_account=store.save_account,
             ),
+            backup_delay=settings.session.backup_start_delay,
+            suspect_after=settings.session.suspect_after,
+            max_accounts=settings.api.max_accounts,
         )
         return _Work(queue, pipeline, writer, supervisor)
 

@@ -50,6 +50,7 @@ class SessionSettings(BaseModel):
     backoff_max: Seconds = Field(60.0, description="Upper bound of any wait; waits are full-jitter.")
     stable_after: Seconds = Field(60.0, description="Seconds online after which the backoff starts over.")
     library_retry: Seconds = Field(3.0, description="Seconds the library's own first retry has before we recycle.")
+    suspect_after: Seconds = Field(2.0, description="Seconds without an answer to a send that make its slot suspect.")
     backup_start_delay: float = Field(0.5, ge=0, description="Seconds the backup starts after the primary.")
     restart_intensity: Count = Field(20, description="Crashes of a host within the period that park its slot.")
     restart_period: Seconds = Field(300.0, description="Length of that period in seconds.")

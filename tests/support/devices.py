@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ class TwinDevice:
     stopped_gently: bool = False
     logged_out: bool = False
     acknowledged: int = 0
+    stalled_for: float = 0.0
     sent: list[tuple[ChatId, str]] = field(default_factory=list)
 
     def says(self, *news: Signal) -> None:
@@ -42,6 +44,7 @@ class TwinDevice:
     async def send(self, chat: ChatId, text: str, secret: bytes, timeout: float) -> SendResult:  # noqa: ARG002
         if not self.alive:
             raise NotOnline("the host is gone")
+        await asyncio.sleep(self.stalled_for)
         self.sent.append((chat, text))
         return SendResult(SendOutcome.ACCEPTED, f"3EB0{len(self.sent):04d}", 1)
 

@@ -48,7 +48,7 @@ async def _demo(options: DemoOptions, console: Console) -> Report:
     began = loop.time()
 
     def tell(sentence: str) -> None:
-        console.print(f"[dim]{loop.time() - began:6.1f} s[/]  {sentence}")
+        console.print(f"[dim]{loop.time() - began:6.1f} s[/]  {sentence}", soft_wrap=True)
 
     tell("starting wa-emulator (a WhatsApp server for this machine only) and the Tandem daemon")
     async with Scene(options, tell) as scene:
@@ -153,8 +153,14 @@ def _incidents(summary: Mapping[str, object]) -> Table:
         for kind, count in faults.items():
             table.add_row(str(kind).replace("_", " "), str(count))
     table.add_row("failovers", str(summary["failovers"]))
-    for key, name in (("downtime_ms", "downtime"), ("daemon_restart_ms", "daemon killed to all online")):
-        times = summary[key]
-        if isinstance(times, Mapping) and times["max"] is not None:
-            table.add_row(name, "   ".join(f"{rank} {value} ms" for rank, value in times.items()))
+    by_fault = summary["downtime_ms_by_fault"]
+    if isinstance(by_fault, Mapping):
+        for kind, times in by_fault.items():
+            _add_times(table, f"downtime, {str(kind).replace('_', ' ')}", times)
+    _add_times(table, "daemon killed to all online", summary["daemon_restart_ms"])
     return table
+
+
+def _add_times(table: Table, name: str, times: object) -> None:
+    if isinstance(times, Mapping) and times["max"] is not None:
+        table.add_row(name, "   ".join(f"{rank} {value} ms" for rank, value in times.items()))

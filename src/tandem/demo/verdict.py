@@ -51,7 +51,7 @@ class Report:
     inbound: Flow
     outbound: Flow
     failovers: int
-    downtimes_ms: Sequence[float]
+    downtimes_ms: Mapping[str, Sequence[float]]
     restarts_ms: Sequence[float]
     faults: Mapping[str, int] = field(default_factory=dict)
 
@@ -76,7 +76,8 @@ class Report:
                 "duplicated": self.outbound.duplicated,
             },
             "failovers": self.failovers,
-            "downtime_ms": summary(self.downtimes_ms),
+            "downtime_ms": summary([time for times in self.downtimes_ms.values() for time in times]),
+            "downtime_ms_by_fault": {kind: summary(times) for kind, times in self.downtimes_ms.items()},
             "daemon_restart_ms": summary(self.restarts_ms),
             "faults": dict(self.faults),
         }
@@ -90,22 +91,30 @@ def judge(sent: Iterable[str], found: Iterable[str]) -> Flow:
     return Flow(len(expected), arrived, len(expected) - arrived, duplicated)
 
 
-def downtimes(faults: Sequence[Fault], moves: Sequence[Move], ups: Sequence[Move], longest: float) -> list[float]:
-    """Milliseconds without a slot that could send, for each fault that took one away.
+def downtimes(
+    faults: Sequence[Fault], moves: Sequence[Move], ups: Sequence[Move], longest: float
+) -> dict[str, list[float]]:
+    """Milliseconds without a slot that could send, by kind of fault, for each that took one away.
 
     A fault at the active slot ends with the role's move off it; one that took both slots ends with the first of them
-    online again. A fault at a standby takes nothing away. ``longest`` seconds after a fault a move is no longer its.
+    online again. A fault at a standby takes nothing away. A move is blamed on the latest fault that explains it, and
+    after ``longest`` seconds on none.
     """
-    times = []
-    for fault in faults:
-        ends = [
-            end.at - fault.at
-            for end in (moves if fault.slot else ups)
-            if end.account == fault.account and end.slot != fault.slot and 0 <= end.at - fault.at <= longest
-        ]
-        if ends:
-            times.append(min(ends) * 1000)
+    ends: dict[Fault, float] = {}
+    for end in sorted([*moves, *ups], key=lambda end: end.at):
+        causes = [fault for fault in faults if _explains(fault, end, longest, up=end in ups)]
+        if causes:
+            ends.setdefault(max(causes, key=lambda fault: fault.at), end.at)
+    times: dict[str, list[float]] = {}
+    for fault, at in ends.items():
+        times.setdefault(fault.kind, []).append((at - fault.at) * 1000)
     return times
+
+
+def _explains(fault: Fault, end: Move, longest: float, *, up: bool) -> bool:
+    if fault.account != end.account or not 0 <= end.at - fault.at <= longest:
+        return False
+    return not fault.slot if up else bool(fault.slot) and fault.slot != end.slot
 
 
 def summary(values: Sequence[float]) -> dict[str, float | None]:

@@ -10,7 +10,7 @@ from tandem.errors import Conflict
 from tandem.model.account import Account
 from tandem.model.event import EventType, Publish
 from tandem.model.ids import ChatId
-from tandem.model.outbox import SendOutcome, SendResult
+from tandem.model.outbox import SendResult
 from tandem.model.states import AccountStatus, Role, SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod, SlotView
 from tandem.policy import failover
@@ -24,12 +24,14 @@ _LOGOUT_DEADLINE = 5.0
 class Pair:
     """Moves the active role, sends through whoever has it, and answers for the account as a whole."""
 
-    def __init__(self, account: Account, clock: Clock, publish: Publish) -> None:
+    def __init__(self, account: Account, clock: Clock, publish: Publish, suspect_after: float) -> None:
+        """``suspect_after``: seconds without the server's answer to a send that make a slot suspect."""
         self.account = account
         self.active = Slot.PRIMARY
         self.sessions: dict[Slot, Session] = {}
         self._clock = clock
         self._publish = publish
+        self._suspect_after = suspect_after
         self._wakers: list[Callable[[], None]] = []
         self._switched_at = float("-inf")
         self._lost_at: float | None = None
@@ -55,13 +57,20 @@ class Pair:
         self._wakers.append(waker)
 
     async def send(self, slot: Slot, chat: ChatId, text: str, secret: bytes, timeout: float) -> SendResult:
-        """Send through a slot. Raises NotOnline when it cannot send. An answer that does not come degrades the slot."""
+        """Send through a slot. Raises NotOnline when it cannot send.
+
+        An answer that is overdue degrades the slot, so that the role moves, while this call goes on waiting for it.
+        """
         session = self.sessions[slot]
         generation = session.generation
-        result = await session.device.send(chat, text, secret, timeout)
-        if result.outcome is SendOutcome.UNKNOWN and session.generation == generation:
-            session.tell(machine.SendUnanswered())
-        return result
+        call = asyncio.create_task(session.device.send(chat, text, secret, timeout))
+        try:
+            done, _ = await asyncio.wait({call}, timeout=self._suspect_after)
+            if not done and session.generation == generation:
+                session.tell(machine.SendUnanswered())
+            return await call
+        finally:
+            call.cancel()
 
     def host_started_at(self, slot: Slot) -> float | None:
         """When the slot's running host was started, in Unix seconds; None if there is none."""

@@ -50,9 +50,18 @@ class _Member:
 class Supervisor:
     """Implements the API's ``Accounts``. Start it with ``start`` after the queue is restored, end it with ``stop``."""
 
-    def __init__(self, limits: machine.Limits, backup_delay: float, max_accounts: int, ports: SupervisorPorts) -> None:
+    def __init__(
+        self,
+        limits: machine.Limits,
+        ports: SupervisorPorts,
+        *,
+        backup_delay: float,
+        suspect_after: float,
+        max_accounts: int,
+    ) -> None:
         self._limits = limits
         self._backup_delay = backup_delay
+        self._suspect_after = suspect_after
         self._max_accounts = max_accounts
         self._ports = ports
         self._members: dict[AccountId, _Member] = {}
@@ -140,7 +149,7 @@ class Supervisor:
 
     async def _adopt(self, account: Account, records: dict[Slot, SlotRecord]) -> _Member:
         ports = self._ports
-        pair = Pair(account, ports.clock, ports.publish)
+        pair = Pair(account, ports.clock, ports.publish, self._suspect_after)
         session_ports = SessionPorts(
             devices=ports.devices,
             publish=ports.publish,

@@ -68,7 +68,7 @@ class World:
             serve=self._serve,
             save_account=self._stored,
         )
-        return Supervisor(self.limits, 0.5, 3, ports)
+        return Supervisor(self.limits, ports, backup_delay=0.5, suspect_after=2.0, max_accounts=3)
 
     def names(self) -> list[EventType]:
         return [name for name, _ in self.events]
@@ -178,6 +178,22 @@ async def test_sending_goes_through_the_active_slot_and_refuses_when_there_is_no
     await asyncio.sleep(0.1)
     with pytest.raises(NotOnline):
         await pair.send(pair.active, chat, "hello", b"", 1.0)
+    await supervisor.stop()
+
+
+@virtual
+async def test_a_send_that_goes_unanswered_moves_the_role_after_two_seconds_and_still_waits_for_its_answer() -> None:
+    world = World()
+    supervisor = await _linked(world)
+    world.devices.last(Slot.PRIMARY).stalled_for = 8.0
+    pair = supervisor.pair_of(ACCOUNT)
+    chat = ChatId("13035550100@s.whatsapp.net")
+    sending = asyncio.create_task(pair.send(Slot.PRIMARY, chat, "hello", b"", 10.0))
+    await asyncio.sleep(1.9)
+    assert _roles(supervisor)[Slot.PRIMARY] is Role.ACTIVE
+    await asyncio.sleep(0.2)
+    assert _roles(supervisor)[Slot.BACKUP] is Role.ACTIVE
+    assert (await sending).outcome is SendOutcome.ACCEPTED
     await supervisor.stop()
 
 

@@ -28,7 +28,7 @@ ANN_JID = Jid("12025550101", "s.whatsapp.net")
 def decode(event: RawEvent) -> Decoded:
     """The payload is JSON: what the event is, and what differs from an ordinary message."""
     content = json.loads(event.payload)
-    match content.pop("is", "message"):
+    match content.pop("sort", "message"):
         case "receipt":
             return DecodedReceipt(tuple(content["ids"]), ANN_JID, ANN_JID, from_me=False, kind="delivered", timestamp=1)
         case "signal":
@@ -85,7 +85,7 @@ def run(directory: Path, scenario: Callable[[Rig], Coroutine[Any, Any, None]], *
                 clock=VirtualClock(),
                 random=SeededRandom(3),
                 publish=told,
-                overflowed=lambda raw: rig.overflowed.append(raw),
+                overflowed=lambda raw: rig.overflowed.append(raw),  # noqa: PLW0108 - it is made below
                 **options,
             )
             rig = Rig(queue, pipeline, told)
@@ -173,8 +173,8 @@ def test_a_host_that_is_gone_when_its_event_is_durable_hurts_nobody(tmp_path: Pa
 
 def test_what_is_neither_message_nor_receipt_is_acknowledged_and_leaves_nothing(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
-        rig.pipeline.receive(event(1, **{"is": "signal"}))
-        rig.pipeline.receive(event(0, **{"is": "signal"}))  # not journaled: there is nothing to acknowledge
+        rig.pipeline.receive(event(1, sort="signal"))
+        rig.pipeline.receive(event(0, sort="signal"))  # not journaled: there is nothing to acknowledge
         await rig.settled()
         assert rig.acknowledged == [(Slot.PRIMARY, 1, 1)]
         assert await waiting(rig.queue) == []
@@ -185,8 +185,8 @@ def test_what_is_neither_message_nor_receipt_is_acknowledged_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ({"is": "poison"}, "a message event that does not parse"),
-        ({"is": "bug"}, "it cannot be decoded (RuntimeError)"),
+        ({"sort": "poison"}, "a message event that does not parse"),
+        ({"sort": "bug"}, "it cannot be decoded (RuntimeError)"),
         ({"message_id": ""}, "a message without an id"),
         ({"text": "confidential \ud83c"}, "it cannot be queued (UnicodeEncodeError)"),
     ],
@@ -228,13 +228,13 @@ def test_echoes_and_receipts_reach_the_outbox_and_are_told_once(tmp_path: Path) 
     async def scenario(rig: Rig) -> None:
         row, _ = await rig.queue.outbox.accept(ACCOUNT, ANN, "hi")
         await rig.queue.outbox.mark_sending(row.id, Slot.PRIMARY)
-        echo = {"message_id": "OWN", "from_me": True, "text": "hi", "secret": row.secret.hex()}
-        rig.pipeline.receive(event(1, Slot.BACKUP, **echo))
+        secret = row.secret.hex()
+        rig.pipeline.receive(event(1, Slot.BACKUP, message_id="OWN", from_me=True, text="hi", secret=secret))
         await rig.settled()
         assert (await rig.queue.outbox.get(row.id)).state is OutboxState.SENT
         assert [each["outbox_id"] for each in rig.told.of(EventType.MESSAGE_SENT)] == [row.id]
 
-        rig.pipeline.receive(event(2, **{"is": "receipt", "ids": ["OWN"]}))
+        rig.pipeline.receive(event(2, sort="receipt", ids=["OWN"]))
         await rig.settled()
         assert (await rig.queue.outbox.get(row.id)).state is OutboxState.DELIVERED
         assert len(rig.told.of(EventType.MESSAGE_SENT)) == 1
@@ -317,7 +317,7 @@ def test_draining_leaves_what_the_disk_refuses_to_the_journals(tmp_path: Path, m
 
 def test_a_dead_event_can_be_replayed_once_it_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(rig: Rig) -> None:
-        rig.pipeline.receive(event(1, **{"is": "bug"}))
+        rig.pipeline.receive(event(1, sort="bug"))
         await rig.settled()
         [letter] = await rig.queue.dead_letters.list()
         with pytest.raises(PoisonMessage):

@@ -48,7 +48,11 @@ class Rig:
 
 
 def run(
-    directory: Path, scenario: Callable[[Rig], Coroutine[Any, Any, None]], *, documents: int = 100, batching: bool = True
+    directory: Path,
+    scenario: Callable[[Rig], Coroutine[Any, Any, None]],
+    *,
+    documents: int = 100,
+    batching: bool = True,
 ) -> None:
     @asynccontextmanager
     async def rig() -> AsyncIterator[Rig]:

@@ -76,7 +76,9 @@ def test_every_outcome_of_a_send_is_an_input(outcome: SendOutcome) -> None:
 
 
 def test_only_calls_that_reached_the_network_count_as_attempts() -> None:
-    counted = {happened for happened in Input if (S.SENDING, happened) not in _REFUSED and step(S.SENDING, happened).attempt}
+    counted = {
+        happened for happened in Input if (S.SENDING, happened) not in _REFUSED and step(S.SENDING, happened).attempt
+    }
     assert counted == {Input.ACCEPTED, Input.REJECTED, Input.UNKNOWN, Input.RESTARTED}
     assert not step(S.UNKNOWN, Input.UNKNOWN).attempt
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -93,12 +92,14 @@ async def test_a_second_daemon_is_refused_and_told_who_has_it(tmp_path: Path) ->
         "import sys, time\nfrom pathlib import Path\nfrom tandem.queue.lock import DirectoryLock\n"
         "DirectoryLock(Path(sys.argv[1])).take()\nprint('taken', flush=True)\ntime.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None
-        await asyncio.to_thread(other.stdout.readline)
-        with pytest.raises(DataUnusable, match=rf"used by another tandem \(pid {other.pid}\)"):
-            await Database(tmp_path, VirtualClock()).open()
-        other.kill()
+    pipe = asyncio.subprocess.PIPE
+    other = await asyncio.create_subprocess_exec(sys.executable, "-c", code, str(tmp_path), stdout=pipe)
+    assert other.stdout is not None
+    await other.stdout.readline()
+    with pytest.raises(DataUnusable, match=rf"used by another tandem \(pid {other.pid}\)"):
+        await Database(tmp_path, VirtualClock()).open()
+    other.kill()
+    await other.wait()
     database = Database(tmp_path, VirtualClock())
     await database.open()
     await database.close()

@@ -121,7 +121,13 @@ async def test_a_batch_holds_at_least_one_message_however_large(tmp_path: Path) 
 
 async def test_everything_of_a_message_comes_back(tmp_path: Path) -> None:
     sent = message(
-        7, text="ein \x00 Gruß 🎉", sender_name="Änn", from_me=True, has_media=True, reply_to="3EB0", raw=bytes(range(256))
+        7,
+        text="ein \x00 Gruß 🎉",
+        sender_name="Änn",
+        from_me=True,
+        has_media=True,
+        reply_to="3EB0",
+        raw=bytes(range(256)),
     )
     async with open_queue(tmp_path) as queue:
         await queue.inbox.put([arrival(sent)])

@@ -170,7 +170,7 @@ async def test_sqlite_keeps_everything_over_a_restart_and_refuses_when_closed(tm
 async def test_a_damaged_store_is_set_aside(tmp_path: Path) -> None:
     (tmp_path / "store.db").write_bytes(b"no database" * 1000)
     store = SqliteStore(tmp_path, VirtualClock())
-    with pytest.raises(DataUnusable, match="store.db.corrupt-"):
+    with pytest.raises(DataUnusable, match=r"store\.db\.corrupt-"):
         await store.open()
     await store.close()
     assert len(list(tmp_path.glob("store.db.corrupt-*"))) == 1

@@ -151,6 +151,7 @@ class Swallow(Toxic):
 class _Connection:
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
+    hole: bool = False
 
     def reset(self) -> None:
         for writer in (self.client, self.server):
@@ -212,6 +213,11 @@ class FaultProxy:
         for connection in list(self._open):
             connection.reset()
 
+    def strand(self) -> None:
+        """Let every connection that exists swallow all from now on, without a word; new ones work."""
+        for connection in self._open:
+            connection.hole = True
+
     def add(self, toxic: Toxic, way: Way = Way.DOWN) -> Toxic:
         self.toxics[way].append(toxic)
         return toxic
@@ -236,6 +242,8 @@ class FaultProxy:
         self._open.add(connection)
         try:
             await self._run(connection, client_in, server_in)
+        except asyncio.CancelledError:
+            pass  # the proxy is closed; asyncio would log a cancelled connection as an error
         finally:
             self._open.discard(connection)
             connection.close()
@@ -245,16 +253,19 @@ class FaultProxy:
     ) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(client_in, connection.server, Way.UP))
-                group.create_task(self._pump(server_in, connection.client, Way.DOWN))
+                group.create_task(self._pump(connection, client_in, Way.UP))
+                group.create_task(self._pump(connection, server_in, Way.DOWN))
         except* Cut as cuts:
             if any(cut.hard for cut in cuts.exceptions if isinstance(cut, Cut)):
                 connection.reset()
         except* OSError:
             connection.reset()
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, way: Way) -> None:
+    async def _pump(self, connection: _Connection, source: asyncio.StreamReader, way: Way) -> None:
+        sink = connection.server if way is Way.UP else connection.client
         while data := await source.read(_CHUNK):
+            if connection.hole:
+                continue
             try:
                 pieces, cut = await self._poisoned(data, way), None
             except Cut as last:

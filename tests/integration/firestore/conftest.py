@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+
 from integration.firestore.scene import Scene
 from support.fault_proxy import FaultProxy
 from support.firestore_emulator import FirestoreEmulator, running

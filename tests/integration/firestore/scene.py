@@ -57,11 +57,13 @@ class Scene:
 
     async def store(self, address: str | None = None, **options: Any) -> FirestoreStore:
         """Open another store on this scene's database, by another way if an address is given."""
-        target = Target(self.project, emulator=address or self.address)
-        store = FirestoreStore(target, SystemClock(), **options)
+        store = FirestoreStore(self.target(address), SystemClock(), **options)
         self._stores.append(store)
         await store.open()
         return store
+
+    def target(self, address: str | None = None) -> Target:
+        return Target(self.project, emulator=address or self.address)
 
     async def close(self) -> None:
         for store in self._stores:
@@ -74,23 +76,19 @@ class Wire:
     def __init__(self, store: FirestoreStore) -> None:
         self.batches: list[list[str]] = []
         self.reads = 0
-        self._api = store._client._api
-        for method in ("batch_write", "commit", "batch_get_documents", "run_query"):
-            setattr(self._api, method, self._watched(method, getattr(self._api, method)))
+        self._call = store._client._call
+        store._client._call = self._watched  # type: ignore[method-assign]
 
     @property
     def writes(self) -> int:
         return sum(map(len, self.batches))
 
-    def _watched(self, method: str, call: Any) -> Any:
-        def watched(request: Any, **options: Any) -> Any:
-            if method in {"batch_write", "commit"}:
-                self.batches.append([write.update.name for write in request.writes])
-            else:
-                self.reads += len(request.documents) if method == "batch_get_documents" else 1
-            return call(request, **options)
-
-        return watched
+    async def _watched(self, method: str, request: Any, timeout: float, *, whole: bool = False) -> Any:
+        if method in {"batch_write", "commit"}:
+            self.batches.append([write.update.name for write in request.writes])
+        else:
+            self.reads += len(request.documents) if method == "batch_get_documents" else 1
+        return await self._call(method, request, timeout, whole=whole)
 
 
 def texts(stored: Sequence[Any]) -> list[str]:

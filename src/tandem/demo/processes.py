@@ -110,12 +110,14 @@ class DaemonProcess:
             "TANDEM_LOG__FORMAT": "json",
         }
         self.child = Child(_DAEMON, ["run"], self._environment)
+        self.lines: list[str] = []
 
     async def start(self) -> None:
         self.child = Child(_DAEMON, ["run"], self._environment)
         await self.child.start(self._line)
 
     def _line(self, line: str) -> None:
+        self.lines.append(line)
         with contextlib.suppress(ValueError):
             parsed = json.loads(line)
             if isinstance(parsed, dict):

@@ -111,6 +111,12 @@ class Scene:
         await self.daemon.start()
         await self.tandem.wait_until_up("/readyz", _UP, "the daemon")
 
+    async def restart_emulator(self) -> None:
+        """End the emulator and start it again on the state it kept."""
+        await self._emulator.end()
+        await self._emulator.start(lambda _line: None)
+        await self.emulator.wait_until_up("/control/root-key", _UP, "the emulator")
+
     async def stop_daemon(self) -> None:
         code = await self.daemon.child.end()
         if code != 0:

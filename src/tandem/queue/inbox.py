@@ -190,9 +190,8 @@ def _put(connection: sqlite3.Connection, arrival: Arrival) -> Verdict:
     if known is not None:
         return _duplicate(entry, *known)
     if entry.undecryptable:
-        connection.execute(
-            _UNDECRYPTABLE, (digest, message.account, message.chat, message.message_id, message.received_at)
-        )
+        unread = (digest, str(message.account), str(message.chat), message.message_id, message.received_at)
+        connection.execute(_UNDECRYPTABLE, (*unread, seal(*unread)))
         return Verdict(Copy.UNDECRYPTABLE)
     connection.execute(_PUT, sealed_row(message))
     connection.execute(_RECOVERED, (digest,))

@@ -104,7 +104,7 @@ class Outbox:
                 if earlier is not None:
                     return earlier, False
                 key_row = (str(account), idempotency_key, body, row.id, row.created_at)
-                connection.execute(SQL["remember_key"], key_row)
+                connection.execute(SQL["remember_key"], (*key_row, seal(*key_row)))
             self._refuse_when_full(connection, account)
             rows.insert(connection, row)
             return row, True

@@ -19,6 +19,7 @@ _COLUMNS = SQL["columns"]
 _SENDABLE = f"{_COLUMNS} {SQL['sendable']}"
 STATES = {str(state): state for state in OutboxState}
 _SLOTS = {str(slot): slot for slot in Slot}
+_FIXED = 7
 _RECEIPTS = {OutboxState.DELIVERED: Input.DELIVERED, OutboxState.READ: Input.READ}
 
 
@@ -42,8 +43,8 @@ class Move:
 
 
 def insert(connection: sqlite3.Connection, row: OutboxRow) -> None:
-    fixed = (row.id, str(row.account), str(row.chat), row.text, row.secret, row.created_at, row.expires_at)
-    connection.execute(SQL["accept"], (*fixed, seal(*fixed), row.updated_at))
+    values = _values(row)
+    connection.execute(SQL["accept"], (*values, seal(*values)))
 
 
 def find(connection: sqlite3.Connection, column: str, *values: object) -> OutboxRow | None:
@@ -148,6 +149,12 @@ def _with_early_receipt(connection: sqlite3.Connection, row: OutboxRow, now: flo
 
 
 def _save(connection: sqlite3.Connection, row: OutboxRow) -> None:
+    values = _values(row)
+    connection.execute(SQL["save"], (*values[_FIXED:], seal(*values), row.id))
+
+
+def _values(row: OutboxRow) -> tuple[object, ...]:
+    """In the order of the columns: first what never changes."""
+    fixed = (row.id, str(row.account), str(row.chat), row.text, row.secret, row.created_at, row.expires_at)
     slot = str(row.slot) if row.slot else None
-    values = (str(row.state), row.reason, float(row.updated_at), row.message_id, slot, row.attempts, row.id)
-    connection.execute(SQL["save"], values)
+    return (*fixed, str(row.state), row.reason, float(row.updated_at), row.message_id, slot, row.attempts)

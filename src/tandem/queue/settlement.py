@@ -10,6 +10,7 @@ from tandem.model.states import OutboxState
 from tandem.policy.outbox import Input
 from tandem.queue import outbox_rows as rows
 from tandem.queue.outbox_rows import SQL, Move
+from tandem.sqlite_schema import seal
 
 _RECEIPTS = {
     "delivered": (Input.DELIVERED, OutboxState.DELIVERED),
@@ -43,7 +44,8 @@ def settle_receipt(
     for message_id in receipt.message_ids:
         row = rows.find_message(connection, account, message_id)
         if row is None:
-            connection.execute(SQL["remember_receipt"], (str(account), message_id, str(state), float(now)))
+            early = (str(account), message_id, str(state), float(now))
+            connection.execute(SQL["remember_receipt"], (*early, seal(*early)))
         else:
             moves.append(rows.move(connection, row, happened, now))
     return moves

@@ -19,7 +19,18 @@ SELECT count(*) FROM dead_letters WHERE seal IS NOT seal(
 );
 
 -- name: outbox
-SELECT count(*) FROM outbox WHERE seal IS NOT seal(id, account, chat, text, secret, created_at, expires_at);
+SELECT count(*) FROM outbox WHERE seal IS NOT seal(
+    id, account, chat, text, secret, created_at, expires_at, state, reason, updated_at, message_id, slot, attempts
+);
+
+-- name: undecryptable
+SELECT count(*) FROM undecryptable WHERE seal IS NOT seal(digest, account, chat, message_id, arrived_at);
+
+-- name: idempotency
+SELECT count(*) FROM idempotency WHERE seal IS NOT seal(account, key, body, outbox_id, created_at);
+
+-- name: early_receipts
+SELECT count(*) FROM early_receipts WHERE seal IS NOT seal(account, message_id, state, created_at);
 
 -- name: secrets
 SELECT count(*) FROM secrets WHERE seal IS NOT seal(name, value);

@@ -11,7 +11,7 @@ INSERT INTO seen (digest, slot, arrived_at) VALUES (?, ?, ?) ON CONFLICT (digest
 SELECT slot, arrived_at FROM seen WHERE digest = ?;
 
 -- name: undecryptable
-INSERT INTO undecryptable (digest, account, chat, message_id, arrived_at) VALUES (?, ?, ?, ?, ?)
+INSERT INTO undecryptable (digest, account, chat, message_id, arrived_at, seal) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (digest) DO NOTHING;
 
 -- name: recovered

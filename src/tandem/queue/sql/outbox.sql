@@ -1,6 +1,7 @@
 -- name: accept
-INSERT INTO outbox (id, account, chat, text, secret, created_at, expires_at, seal, state, updated_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?);
+INSERT INTO outbox (
+    id, account, chat, text, secret, created_at, expires_at, state, reason, updated_at, message_id, slot, attempts, seal
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: columns
 SELECT
@@ -30,20 +31,22 @@ AND NOT EXISTS (
 ORDER BY seq LIMIT :limit;
 
 -- name: save
-UPDATE outbox SET state = ?, reason = ?, updated_at = ?, message_id = ?, slot = ?, attempts = ? WHERE id = ?;
+UPDATE outbox SET state = ?, reason = ?, updated_at = ?, message_id = ?, slot = ?, attempts = ?, seal = ?
+WHERE id = ?;
 
 -- name: find_key
 SELECT outbox_id, body FROM idempotency WHERE account = ? AND key = ?;
 
 -- name: remember_key
-INSERT INTO idempotency (account, key, body, outbox_id, created_at) VALUES (?, ?, ?, ?, ?);
+INSERT INTO idempotency (account, key, body, outbox_id, created_at, seal) VALUES (?, ?, ?, ?, ?, ?);
 
 -- name: forget_keys
 DELETE FROM idempotency WHERE created_at < ?;
 
 -- name: remember_receipt
-INSERT INTO early_receipts (account, message_id, state, created_at) VALUES (?, ?, ?, ?)
-ON CONFLICT (account, message_id) DO UPDATE SET state = excluded.state
+INSERT INTO early_receipts (account, message_id, state, created_at, seal) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (account, message_id) DO UPDATE SET
+    state = excluded.state, created_at = excluded.created_at, seal = excluded.seal
 WHERE early_receipts.state = 'delivered';
 
 -- name: take_receipt

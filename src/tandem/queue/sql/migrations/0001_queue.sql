@@ -55,7 +55,8 @@ CREATE TABLE undecryptable (
     account TEXT NOT NULL,
     chat TEXT NOT NULL,
     message_id TEXT NOT NULL,
-    arrived_at INTEGER NOT NULL
+    arrived_at INTEGER NOT NULL,
+    seal INTEGER NOT NULL
 ) WITHOUT ROWID;
 
 -- The two names of one person: user part of the LID, user part of the phone-number address.
@@ -81,7 +82,7 @@ CREATE TABLE dead_letters (
     seal INTEGER NOT NULL
 );
 
--- Messages accepted for sending. The seal covers what never changes.
+-- Messages accepted for sending.
 CREATE TABLE outbox (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -91,15 +92,15 @@ CREATE TABLE outbox (
     secret BLOB NOT NULL UNIQUE,
     created_at REAL NOT NULL,
     expires_at REAL NOT NULL,
-    seal INTEGER NOT NULL,
     state TEXT NOT NULL CHECK (
         state IN ('queued', 'sending', 'sent', 'delivered', 'read', 'unknown', 'expired', 'failed')
     ),
-    reason TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL,
     updated_at REAL NOT NULL,
-    message_id TEXT NOT NULL DEFAULT '',
+    message_id TEXT NOT NULL,
     slot TEXT CHECK (slot IN ('primary', 'backup')),
-    attempts INTEGER NOT NULL DEFAULT 0
+    attempts INTEGER NOT NULL,
+    seal INTEGER NOT NULL
 );
 CREATE INDEX outbox_queued ON outbox (account, chat, seq) WHERE state = 'queued';
 CREATE INDEX outbox_open ON outbox (account, chat, state) WHERE state IN ('sending', 'unknown');
@@ -112,6 +113,7 @@ CREATE TABLE idempotency (
     body BLOB NOT NULL,
     outbox_id TEXT NOT NULL,
     created_at REAL NOT NULL,
+    seal INTEGER NOT NULL,
     PRIMARY KEY (account, key)
 ) WITHOUT ROWID;
 CREATE INDEX idempotency_age ON idempotency (created_at);
@@ -122,6 +124,7 @@ CREATE TABLE early_receipts (
     message_id TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('delivered', 'read')),
     created_at REAL NOT NULL,
+    seal INTEGER NOT NULL,
     PRIMARY KEY (account, message_id)
 ) WITHOUT ROWID;
 CREATE INDEX early_receipts_age ON early_receipts (created_at);

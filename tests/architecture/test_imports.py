@@ -44,3 +44,10 @@ def test_logout_is_called_from_one_place_only() -> None:
         "supervision/session.py",
         "supervision/supervisor.py",
     ]
+
+
+def test_the_readme_s_settings_are_the_settings() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tandem.cli", "check", "--settings"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() in (ROOT / "README.md").read_text()

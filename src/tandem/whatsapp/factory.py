@@ -8,6 +8,7 @@ quarantine/<slot>-<UTC time>/   key stores put aside; nothing here is ever delet
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from tandem.model.event import EventType, Publish
 from tandem.model.message import RawEvent
 from tandem.model.states import Slot
 from tandem.settings import DeviceSettings
-from tandem.whatsapp import keystore
+from tandem.whatsapp import keystore, protos
 from tandem.whatsapp.codes import CONTENT, subscriptions
 from tandem.whatsapp.compose import device_props
 from tandem.whatsapp.journal import Journal
@@ -65,6 +66,7 @@ class HostFactory:
         """Spawn a host. Raises NotOnline, DataUnusable, Misconfigured, as ``open_link`` says."""
         store = self._store(spec.account, spec.slot)
         _make_private(store.parent)
+        await asyncio.to_thread(protos.load)
 
         def options(fd: int) -> HostOptions:
             return HostOptions(

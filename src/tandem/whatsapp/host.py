@@ -10,7 +10,6 @@ It must stay light, since operators pay for memory: standard library and ``wa_li
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import signal
 import sys
@@ -20,45 +19,33 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
+from tandem.whatsapp.boarding import Boarded, Refusal, board
 from tandem.whatsapp.codes import JOURNALED, TERMINAL
 from tandem.whatsapp.exits import ExitCode
 from tandem.whatsapp.frames import Frame, FrameError, Kind
-from tandem.whatsapp.journal import Journal
-from tandem.whatsapp.keystore import KeyStoreUnusable, database_name, linked_device
-from tandem.whatsapp.library import Callbacks, CallFailed, CallRefused, Library
+from tandem.whatsapp.keystore import database_name
+from tandem.whatsapp.library import Callbacks, CallFailed, CallRefused
 from tandem.whatsapp.loglines import PingTimer, read_log_entry, redacted
-from tandem.whatsapp.options import EmulatorEndpoint, HostOptions
+from tandem.whatsapp.options import HostOptions
 from tandem.whatsapp.uplink import Uplink
-from wa_library import package, timings
 
 MAX_BACKLOG = 256 * 1024 * 1024
 """Bytes of unacknowledged events beyond which the host stops receiving: the rest is safe at WhatsApp meanwhile."""
 
 _PR_SET_PDEATHSIG = 1
-_LOCK_SECONDS = 1.0
-_LOCK_POLL = 0.05
 _DISCONNECT_SECONDS = 1.0
 _FAILED_PAIRING = ("err", "timeout")
-
-
-class Refusal(Exception):  # noqa: N818 - not an error of the host: its answer
-    """The host will not run. ``code`` is its exit code, the text its last words."""
-
-    def __init__(self, code: ExitCode, reason: str = "") -> None:
-        super().__init__(reason)
-        self.code = code
 
 
 class Host:
     """One slot's session, from its lock to its end. ``run`` never returns."""
 
-    def __init__(self, options: HostOptions, uplink: Uplink) -> None:
+    def __init__(self, options: HostOptions, uplink: Uplink, boarded: Boarded) -> None:
         self._options = options
         self._uplink = uplink
-        self._lock = _locked(options.store.with_suffix(".lock"))
-        self._paired = _paired(options)
-        self._journal = _journal(options.store.with_suffix(".journal"))
-        self._library, self._keep_alive = _loaded(options)
+        self._boarded = boarded
+        self._journal = boarded.journal
+        self._library = boarded.library
         self._ping = PingTimer()
 
     def run(self) -> NoReturn:
@@ -72,8 +59,8 @@ class Host:
         """Say hello, and hand up once more what an earlier host could not get rid of."""
         journal = self._journal
         facts = {"journal_bytes": journal.size, "leftover": len(journal.leftover), "torn_bytes": journal.torn}
-        library = {"library": self._library.version, "keep_alive": self._keep_alive}
-        self._uplink.send(Frame(Kind.HELLO, {"pid": os.getpid(), "paired": self._paired, **library, **facts}))
+        library = {"library": self._library.version, "keep_alive": self._boarded.keep_alive}
+        self._uplink.send(Frame(Kind.HELLO, {"pid": os.getpid(), "paired": self._boarded.paired, **library, **facts}))
         for record in journal.leftover:
             if record.code not in TERMINAL:
                 self._hand_up(record.sequence, record.code, record.arrived_at, record.payload)
@@ -197,70 +184,6 @@ class Host:
         self._uplink.end(ExitCode.FAILED, f"the host failed: {type(error).__name__}")
 
 
-def _locked(path: Path) -> int:
-    """Take the slot's lock, waiting a moment for a predecessor that is just ending. Returns the descriptor."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise Refusal(ExitCode.LOCKED) from None
-            time.sleep(_LOCK_POLL)
-        else:
-            return file
-
-
-def _paired(options: HostOptions) -> bool:
-    try:
-        paired = bool(linked_device(options.store))
-    except KeyStoreUnusable as error:
-        raise Refusal(ExitCode.STORE_UNUSABLE, f"the key store cannot be read: {error}") from None
-    if not paired and not options.pairing:
-        raise Refusal(ExitCode.UNPAIRED)  # the library would silently begin a pairing that nobody asked for
-    return paired
-
-
-def _journal(path: Path) -> Journal:
-    try:
-        return Journal(path)
-    except OSError as error:
-        raise Refusal(ExitCode.JOURNAL_UNUSABLE, f"the journal cannot be opened: {error.strerror or error}") from None
-
-
-def _loaded(options: HostOptions) -> tuple[Library, list[float] | None]:
-    """Load the library, redirect it if that is asked for, and find its keep-alive timings if they can be found."""
-    try:
-        library = Library(package.binding(), options.uuid)
-        if options.emulator is not None:
-            _redirect(options.emulator)
-        return library, _keep_alive(options.timings)
-    except (package.LibraryUnusable, ImportError, OSError, ValueError) as error:
-        raise Refusal(ExitCode.LIBRARY_UNUSABLE, f"the WhatsApp library cannot be used: {error}") from None
-
-
-def _redirect(emulator: EmulatorEndpoint) -> None:
-    try:
-        from wa_library import redirect  # noqa: PLC0415 - importing it is the switch
-
-        redirect.redirect(emulator.port, emulator.root_key)
-    except Exception as error:  # noqa: BLE001 - whatever the reason: not redirected means not connected
-        raise Refusal(ExitCode.REDIRECT_FAILED, f"the library was not redirected: {error}") from None
-
-
-def _keep_alive(wanted: tuple[float, ...]) -> list[float] | None:
-    try:
-        variables = timings.KeepAliveTimings()
-    except package.LibraryUnusable:
-        if wanted:
-            raise
-        return None
-    now = variables.write(timings.Timings(*wanted)) if wanted else variables.read()
-    return [now.response_deadline, now.interval_min, now.interval_max, now.max_fail_time]
-
-
 def _why_the_pump_ended(reason: str) -> ExitCode:
     if "required field" in reason:
         return ExitCode.POISONED
@@ -293,7 +216,7 @@ def main() -> NoReturn:
     _die_with(options.parent)
     uplink = Uplink(options.fd)
     try:
-        Host(options, uplink).run()
+        Host(options, uplink, board(options)).run()
     except Refusal as refusal:
         uplink.end(refusal.code, str(refusal))
     except FrameError as error:

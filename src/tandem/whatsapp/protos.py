@@ -29,6 +29,12 @@ def registration() -> Any:
     return package.proto("waCompanionReg.WAWebProtobufsCompanionReg_pb2")
 
 
+def load() -> None:
+    """Import everything that decoding needs. Takes a third of a second once: call it off the event loop."""
+    for module in (neonize, e2e, registration):
+        module()
+
+
 def parsed(message_class: Any, data: bytes, what: str) -> Any:
     """Parse bytes. Raises PoisonMessage, naming ``what`` and nothing of the content."""
     try:

@@ -10,7 +10,7 @@ from tandem.model.outbox import SendOutcome
 from tandem.model.states import Slot
 from tandem.whatsapp import compose
 from tandem.whatsapp.protos import e2e, neonize, registration
-from tandem.whatsapp.reasons import SEND_FAILURES
+from tandem.whatsapp.reasons import SEND_FAILURES, send_failure
 
 SECRET = bytes(range(32))
 
@@ -94,7 +94,7 @@ def test_an_answer_that_cannot_be_read_leaves_the_fate_unknown(garbage: bytes) -
 
 def test_every_row_of_the_table_can_be_reached() -> None:
     for fragment, failure in SEND_FAILURES:
-        assert compose.send_failure(f"before {fragment} after") == failure
+        assert send_failure(f"before {fragment} after") == failure
 
 
 def test_pairing_by_code() -> None:

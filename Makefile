@@ -16,14 +16,14 @@ $(VENV)/.run: requirements.lock pyproject.toml
 	@echo "setup: making $(VENV) with $$($(PYTHON) --version) ..."
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
 	@echo "setup: installing what runs (locked, hashes checked) ..."
-	@$(PIP) install --quiet --require-hashes -r requirements.lock
+	@$(PIP) install -qq --require-hashes -r requirements.lock
 	@echo "setup: installing tandem and wa-emulator into $(BIN) ..."
-	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@$(PIP) install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
 	@echo "setup: installing what tests and lints (locked, hashes checked) ..."
-	@$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@$(PIP) install -qq --require-hashes -r requirements-dev.lock
 	@touch $@
 
 setup: $(VENV)/.run ## make .venv, in which tandem and wa-emulator are commands

@@ -102,19 +102,21 @@ def downtimes(
     """
     ends: dict[Fault, float] = {}
     for end in sorted([*moves, *ups], key=lambda end: end.at):
-        causes = [fault for fault in faults if _explains(fault, end, longest, up=end in ups)]
-        if causes:
-            ends.setdefault(max(causes, key=lambda fault: fault.at), end.at)
+        cause = _cause(faults, end, longest)
+        if cause is not None and (end in ups) == (not cause.slot):
+            ends.setdefault(cause, end.at)
     times: dict[str, list[float]] = {}
     for fault, at in ends.items():
         times.setdefault(fault.kind, []).append((at - fault.at) * 1000)
     return times
 
 
-def _explains(fault: Fault, end: Move, longest: float, *, up: bool) -> bool:
-    if fault.account != end.account or not 0 <= end.at - fault.at <= longest:
-        return False
-    return not fault.slot if up else bool(fault.slot) and fault.slot != end.slot
+def _cause(faults: Sequence[Fault], end: Move, longest: float) -> Fault | None:
+    """The latest fault that can have led to this: at another slot or both of the account, or at the daemon (None)."""
+    before = [fault for fault in faults if 0 <= end.at - fault.at <= longest]
+    own = [fault for fault in before if fault.account in {end.account, ""} and fault.slot != end.slot]
+    latest = max(own, key=lambda fault: fault.at, default=None)
+    return latest if latest is not None and latest.account else None
 
 
 def summary(values: Sequence[float]) -> dict[str, float | None]:

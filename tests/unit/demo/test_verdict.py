@@ -26,6 +26,13 @@ def test_with_both_slots_gone_downtime_ends_with_the_first_online_again() -> Non
     assert _rounded(downtimes(faults, [], ups, 5.0)) == {"both_hosts_killed": [400]}
 
 
+def test_a_move_is_blamed_on_the_latest_cause_and_on_none_from_before_the_daemon_was_killed() -> None:
+    faults = [Fault(10.0, "conflict", "a", "primary"), Fault(12.0, "both_hosts_killed", "a", "")]
+    assert downtimes(faults, [Move(12.1, "a", "backup")], [], 30.0) == {}
+    faults = [Fault(10.0, "conflict", "a", "primary"), Fault(12.0, "daemon_killed")]
+    assert downtimes(faults, [Move(14.0, "a", "backup")], [], 30.0) == {}
+
+
 def test_a_summary_of_nothing_claims_nothing() -> None:
     assert summary([]) == {"p50": None, "p99": None, "max": None}
     assert summary([3.0, 1.0, 2.0]) == {"p50": 2.0, "p99": 3.0, "max": 3.0}

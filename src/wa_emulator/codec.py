@@ -6,7 +6,10 @@ the list is of even length, a content.
 
 from __future__ import annotations
 
+import re
 import zlib
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Final
 
 from wa_emulator.nodes import JID, LID_SERVER, USER_SERVER, Node, ProtocolViolation, Value
@@ -36,9 +39,13 @@ _LENGTH_20: Final = 1 << 20
 _DEEPEST: Final = 64
 _LARGEST: Final = 1 << 24
 
-_ALPHABETS: Final = {NIBBLE_8: "0123456789-.", HEX_8: "0123456789ABCDEF"}
-_PACKING: Final = {kind: {char: code for code, char in enumerate(chars)} for kind, chars in _ALPHABETS.items()}
-_PADDING: Final = 15
+_HEX_TO_NIBBLE: Final = str.maketrans("ab", "-.")
+_NIBBLE_TO_HEX: Final = str.maketrans("-.", "AB")
+_NIBBLES: Final = re.compile(r"[0-9.-]+")
+_HEXES: Final = re.compile(r"[0-9A-F]+")
+_PADDING: Final = "F"
+_REMEMBERED: Final = 8_192
+"""Strings whose encoding is kept: a message's id and addresses are written once for each device."""
 _AGENTS: Final = {USER_SERVER: 0, LID_SERVER: 1, "hosted": 128, "hosted.lid": 129}
 _AGENT_SERVERS: Final = {agent: server for server, agent in _AGENTS.items()}
 _ALWAYS_WITH_DEVICE: Final = ("hosted", "hosted.lid")
@@ -52,11 +59,11 @@ class Codec:
     def __init__(self, tables: TokenTables) -> None:
         self._single = tables.single
         self._double = tables.double
-        self._tokens = _token_index(tables)
+        self._encode_string = lru_cache(_REMEMBERED)(partial(_encoded, tokens=_token_index(tables)))
 
     def encode(self, node: Node) -> bytes:
         """Return the payload of ``node``, uncompressed."""
-        writer = _Writer(self._tokens)
+        writer = _Writer(self._encode_string)
         writer.node(node)
         return bytes(writer.out)
 
@@ -99,9 +106,9 @@ def _inflate(data: bytes) -> bytes:
 class _Writer:
     """Appends encoded values to ``out``, which starts with the flag byte."""
 
-    def __init__(self, tokens: dict[str, bytes]) -> None:
+    def __init__(self, encode_string: Callable[[str], bytes]) -> None:
         self.out = bytearray((0,))
-        self._tokens = tokens
+        self._encode_string = encode_string
 
     def node(self, node: Node) -> None:
         attributes = [(name, value) for name, value in node.attributes.items() if value is not None and value != ""]
@@ -115,7 +122,7 @@ class _Writer:
             for child in node.content:
                 self.node(child)
         elif isinstance(node.content, bytes):
-            self._binary(node.content)
+            self.out += _binary(node.content)
         elif node.content is not None:
             self._string(node.content)
 
@@ -128,13 +135,7 @@ class _Writer:
             self._string(str(value))
 
     def _string(self, text: str) -> None:
-        token = self._tokens.get(text)
-        if token is not None:
-            self.out += token
-        elif (kind := _packing_of(text)) is not None:
-            self.out += _packed(text, kind)
-        else:
-            self._binary(text.encode())
+        self.out += self._encode_string(text)
 
     def _jid(self, jid: JID) -> None:
         if jid.server in _ALWAYS_WITH_DEVICE or (jid.device and jid.server in _AGENTS):
@@ -172,34 +173,33 @@ class _Writer:
         else:
             raise ValueError(f"a list of {length} does not fit the encoding")
 
-    def _binary(self, data: bytes) -> None:
-        length = len(data)
-        if length < _LENGTH_8:
-            self.out += bytes((BINARY_8, length))
-        elif length < _LENGTH_20:
-            self.out.append(BINARY_20)
-            self.out += length.to_bytes(3, "big")
-        else:
-            self.out.append(BINARY_32)
-            self.out += length.to_bytes(4, "big")
-        self.out += data
+
+def _encoded(text: str, tokens: dict[str, bytes]) -> bytes:
+    """Return a string in the shortest form there is: a token, half-bytes, or UTF-8."""
+    token = tokens.get(text)
+    if token is not None:
+        return token
+    if len(text) <= _PACKED_MAX:
+        if _NIBBLES.fullmatch(text):
+            return _packed(NIBBLE_8, text.translate(_NIBBLE_TO_HEX))
+        if _HEXES.fullmatch(text):
+            return _packed(HEX_8, text)
+    return _binary(text.encode())
 
 
-def _packing_of(text: str) -> int | None:
-    """Say which half-byte alphabet holds all of ``text``, if one does."""
-    if not 0 < len(text) <= _PACKED_MAX:
-        return None
-    chars = set(text)
-    return next((kind for kind, codes in _PACKING.items() if chars <= codes.keys()), None)
+def _packed(kind: int, digits: str) -> bytes:
+    odd = len(digits) % 2
+    halves = bytes.fromhex(digits + _PADDING if odd else digits)
+    return bytes((kind, len(halves) | (_ODD if odd else 0))) + halves
 
 
-def _packed(text: str, kind: int) -> bytes:
-    codes = [_PACKING[kind][char] for char in text]
-    odd = len(codes) % 2
-    if odd:
-        codes.append(_PADDING)
-    halves = zip(codes[::2], codes[1::2], strict=True)
-    return bytes((kind, len(codes) // 2 | (_ODD if odd else 0))) + bytes(high << 4 | low for high, low in halves)
+def _binary(data: bytes) -> bytes:
+    length = len(data)
+    if length < _LENGTH_8:
+        return bytes((BINARY_8, length)) + data
+    if length < _LENGTH_20:
+        return bytes((BINARY_20,)) + length.to_bytes(3, "big") + data
+    return bytes((BINARY_32,)) + length.to_bytes(4, "big") + data
 
 
 class _Reader:
@@ -268,7 +268,7 @@ class _Reader:
             return self._double[kind - DICTIONARY_0][self._byte()]
         if kind in (BINARY_8, BINARY_20, BINARY_32):
             return self._binary(kind).decode()
-        if kind in _ALPHABETS:
+        if kind in (HEX_8, NIBBLE_8):
             return self._unpacked(kind)
         if kind == LIST_EMPTY:
             return None
@@ -296,10 +296,12 @@ class _Reader:
 
     def _unpacked(self, kind: int) -> str:
         start = self._byte()
-        alphabet = _ALPHABETS[kind]
-        halves = [half for byte in self._take(start & _PACKED_MAX) for half in (byte >> 4, byte & 15)]
-        if start & _ODD and halves:
-            halves.pop()
-        if halves and max(halves) >= len(alphabet):
+        digits = self._take(start & _PACKED_MAX).hex()
+        if start & _ODD:
+            digits = digits[:-1]
+        if kind == HEX_8:
+            return digits.upper()
+        text = digits.translate(_HEX_TO_NIBBLE)
+        if text and not _NIBBLES.fullmatch(text):
             raise ProtocolViolation("a packed string holds an unknown half-byte")
-        return "".join([alphabet[half] for half in halves])
+        return text

@@ -78,6 +78,9 @@ class SqliteFile:
         except _Damaged as damage:
             self.close()
             raise DataUnusable(self._set_aside(str(damage), now)) from None
+        except UnicodeDecodeError:
+            self.close()
+            raise DataUnusable(self._set_aside("it holds text that is none", now)) from None
         except sqlite3.Error as error:
             self.close()
             if _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} or trouble(error) is None:

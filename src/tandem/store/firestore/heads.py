@@ -3,7 +3,8 @@
 ``Maximum`` keeps a number from going backwards, but not the text beside it. So a chat is written only with the version
 that was last seen of it as the condition: whoever else wrote it meanwhile makes the write fail, the chat is read again
 and judged again. The versions come with the answers to our own writes, so that a chat costs one read in the life of a
-process, not one a message.
+process, not one a message. When an answer is lost, the
+version stays as it was: if the write was done after all, the next one fails on it and the chat is read again.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ class Fate(Enum):
     OPEN = auto()
     CREATED = auto()  # by us, at our position
     PRESENT = auto()  # it was there: an earlier copy's position may differ from ours
+    SUSPECT = auto()  # refused although it was alone: believed when the database does not refuse everything
     POISON = auto()
 
 

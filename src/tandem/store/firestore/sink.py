@@ -17,7 +17,7 @@ from tandem.policy.batching import halves
 from tandem.store.firestore.client import Client, Outcome, Refused
 from tandem.store.firestore.documents import Names, message_write, position
 from tandem.store.firestore.heads import Candidate, Head, Heads, newest
-from tandem.store.firestore.progress import Draft, Fate, Progress, next_group
+from tandem.store.firestore.progress import Draft, Fate, Progress, Record, next_group
 from tandem.store.firestore.values import fields_of
 from tandem.store.firestore.verdicts import Kind, Verdict
 from tandem.store.port import Poison
@@ -25,6 +25,8 @@ from tandem.store.port import Poison
 MOST_WRITES = 500
 """Most writes in one request, as long as nobody has seen more succeed in production."""
 _RACES = 5
+CHECK = "tandem-check"
+"""An account that does not exist: read to see whether the database answers."""
 
 
 class Sink:
@@ -52,6 +54,7 @@ class Sink:
             await self._load(drafts)
             while group := next_group(drafts, self._together, self._size):
                 await self._send(group)
+            await self._condemn([draft.record for draft in drafts if draft.record.fate is Fate.SUSPECT])
             await self._settle_heads([draft for draft in drafts if draft.record.fate is not Fate.POISON])
         except Refused as refusal:
             raise refusal.verdict.unavailable() from None
@@ -95,15 +98,15 @@ class Sink:
         touches = list(self._touches(group, certain=True))
         writes = [draft.write for draft in group] + [write for _, _, write in touches]
         try:
-            outcomes = await self._batch(writes, [candidate for candidate, _, _ in touches])
+            outcomes = await self._client.batch_write(writes, self._left())
         except Refused as refusal:
-            await self._refused(group, refusal.verdict)
+            self._refused(group, refusal.verdict)
             return
         self._together = min(self._documents, max(self._together, 2 * len(group)))
         self._touched(touches, outcomes[len(group) :])
         _learn(group, outcomes[: len(group)])
 
-    async def _refused(self, group: Sequence[Draft], verdict: Verdict) -> None:
+    def _refused(self, group: Sequence[Draft], verdict: Verdict) -> None:
         half, _ = halves(len(group))
         if verdict.kind is Kind.SLOW:
             self._together = half  # perhaps the line is too slow for that many: fewer, until some come through
@@ -114,13 +117,22 @@ class Sink:
             for draft in group:
                 draft.record.together = half
             return
-        await self._check_database()
-        group[0].record.fate = Fate.POISON
+        group[0].record.fate = Fate.SUSPECT
         group[0].record.reason = _reason(group[0], verdict)
 
-    async def _check_database(self) -> None:
-        """Before a message is condemned: a database that refuses anything is at fault itself. Costs one read."""
-        await self._client.get([self._names.account("tandem-check")], self._left())
+    async def _condemn(self, suspects: Sequence[Record]) -> None:
+        """Before a message is given up: a database that refuses anything is at fault itself. Costs one read."""
+        if not suspects:
+            return
+        try:
+            await self._client.get([self._names.account(CHECK)], self._left())
+        except Refused as refusal:
+            if refusal.verdict.kind is not Kind.SLOW:
+                for record in suspects:
+                    record.fate, record.reason = Fate.OPEN, ""
+            raise
+        for record in suspects:
+            record.fate = Fate.POISON
 
     async def _settle_heads(self, drafts: Sequence[Draft]) -> None:
         """See that every chat shows what it should: nearly always nothing is left to do here."""
@@ -133,7 +145,7 @@ class Sink:
             for start in range(0, len(touches), MOST_WRITES):
                 part = touches[start : start + MOST_WRITES]
                 writes = [write for _, _, write in part]
-                outcomes = await self._batch(writes, [candidate for candidate, _, _ in part])
+                outcomes = await self._client.batch_write(writes, self._left())
                 self._touched(part, outcomes)
                 _raise_trouble(outcomes)
         raise StoreUnavailable("another writer keeps changing the same chats")
@@ -168,14 +180,6 @@ class Sink:
                 self._heads.written(candidate.place, candidate.head_after(head), outcome.version)
             else:
                 self._heads.forget([candidate.place])
-
-    async def _batch(self, writes: Sequence[object], candidates: Sequence[Candidate]) -> list[Outcome]:
-        try:
-            return await self._client.batch_write(writes, self._left())
-        except BaseException:
-            # Whether the chats were written is not known, so neither are their versions.
-            self._heads.forget(candidate.place for candidate in candidates)
-            raise
 
     def _left(self) -> float:
         left = self._ends - self._clock.monotonic()

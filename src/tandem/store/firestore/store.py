@@ -17,7 +17,7 @@ from tandem.store.firestore.client import Client, Costs, Refused
 from tandem.store.firestore.credentials import DEFAULT_DATABASE, Target, target_of
 from tandem.store.firestore.documents import Names, account_write, event_write
 from tandem.store.firestore.reads import Reads
-from tandem.store.firestore.sink import Sink
+from tandem.store.firestore.sink import CHECK, Sink
 from tandem.store.firestore.verdicts import Kind
 from tandem.store.port import Chat, Poison, StoredMessage
 
@@ -137,7 +137,7 @@ class FirestoreStore:
         """What is wrong with this database for good, in words, or None."""
         timeout = min(_FIRST_LOOK, self._deadline)
         try:
-            await self._client.get([self._names.account("tandem-check")], timeout)
+            await self._client.get([self._names.account(CHECK)], timeout)
         except Refused as refusal:
             return None if refusal.verdict.kind is Kind.SLOW else self._named(refusal.verdict.text)
         except StoreUnavailable:

@@ -64,7 +64,7 @@ def writings(draw: st.DrawFn) -> list[list[Message]]:
     return batches
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(writings(), st.integers(0, 6))
 def test_both_stores_read_the_same(
     emulator: FirestoreEmulator, batches: Sequence[Sequence[Message]], limit: int

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from tandem.api.context import Access, Context, caller_of, context_of
 from tandem.api.endpoint import Answer, Endpoint
-from tandem.api.inputs import AddAccountBody, PairBody, account_of, body_of, number_of
+from tandem.api.inputs import AddAccountBody, PairBody, RestartBody, account_of, body_of, number_of
 from tandem.api.respond import answer
 from tandem.api.views import (
     AccountAnswer,
@@ -70,6 +70,12 @@ async def switch(request: web.Request) -> web.Response:
     return answer(AccountAnswer(account=AccountJson.of(view, full=True)))
 
 
+async def restart(request: web.Request) -> web.Response:
+    account, body = account_of(request), await body_of(request, RestartBody)
+    view = await context_of(request).parts.accounts.restart(account, body.slot)
+    return answer(AccountAnswer(account=AccountJson.of(view, full=True)))
+
+
 async def remove(request: web.Request) -> web.Response:
     await context_of(request).parts.accounts.remove(account_of(request))
     return answer(Done())
@@ -121,6 +127,16 @@ ENDPOINTS = (
         "Move the active role to the other slot.",
         {200: Answer("The account afterwards.", AccountAnswer)},
         errors=(404, 409),
+    ),
+    Endpoint(
+        "POST",
+        "/api/whatsapp/account/{account}/restart",
+        restart,
+        Access.ADMIN,
+        "Start a slot afresh: what brings a parked one back.",
+        {200: Answer("The account afterwards.", AccountAnswer)},
+        body=RestartBody,
+        errors=(400, 404, 409, 413),
     ),
     Endpoint(
         "DELETE",

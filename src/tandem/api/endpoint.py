@@ -31,7 +31,7 @@ class Answer:
     content: type[BaseModel] | tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Endpoint:
     """``quiet`` endpoints are asked every few seconds and logged at debug level; ``page`` ones serve the dashboard."""
 

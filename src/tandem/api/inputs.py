@@ -30,6 +30,7 @@ from tandem.model.views import PairMethod
 _BODY_DEADLINE = 20.0  # seconds a client may take to send its body
 _ACCOUNT = re.compile(r"[0-9a-f]{16}")
 _GROUP = re.compile(r"\d{5,15}-\d{9,11}|\d{16,20}")
+_WRITTEN = re.compile(r"\+?[0-9\s()./-]{5,40}")
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _SERVERS = {USER_SERVER: USER_SERVER, "c.us": USER_SERVER, LID_SERVER: LID_SERVER, GROUP_SERVER: GROUP_SERVER}
 
@@ -53,6 +54,14 @@ class PairBody(BaseModel):
 
     slot: Slot | None = None
     method: PairMethod = PairMethod.QR
+
+
+class RestartBody(BaseModel):
+    """Which slot to start afresh."""
+
+    model_config = ConfigDict(strict=True)
+
+    slot: Slot
 
 
 class SendBody(BaseModel):
@@ -91,9 +100,16 @@ def _sentence(message: str) -> str:
 
 def number_of(written: str) -> Number:
     try:
-        return canonical_number(written)
+        return _number(written)
     except InvalidNumber as error:
         raise Rejected(f"phone: {error}") from None
+
+
+def _number(written: str) -> Number:
+    """Return the canonical number. Letters are refused: the parser would take them for an extension or for digits."""
+    if not _WRITTEN.fullmatch(written.strip()):
+        raise InvalidNumber("not a phone number: write digits, with the country code, such as +12025550123")
+    return canonical_number(written)
 
 
 def account_of(request: web.Request) -> AccountId:
@@ -112,7 +128,7 @@ def chat_of(request: web.Request) -> ChatId:
     if _GROUP.fullmatch(text):
         return ChatId(f"{text}@{GROUP_SERVER}")
     try:
-        return chat_of_number(canonical_number(text))
+        return chat_of_number(_number(text))
     except InvalidNumber:
         raise Rejected(_CHAT_FORMS) from None
 

@@ -37,13 +37,13 @@ _STATUS: Mapping[AccountStatus, tuple[str, str]] = {
     AccountStatus.UNPAIRED: ("To be paired", "idle"),
 }
 _WHAT_TO_DO: Mapping[SessionState, str] = {
-    SessionState.CONFLICT: "Something else connects with this device's keys. Stop it, then link the device again.",
+    SessionState.CONFLICT: "Something else connects with this device's keys: find it and stop it.",
     SessionState.LOGGED_OUT: "The phone removed this linked device. Link it again; nothing that was stored is lost.",
     SessionState.BANNED: "WhatsApp has locked this number for a while. Tandem waits until the lock ends.",
     SessionState.OUTDATED: "WhatsApp no longer takes this release. Update Tandem.",
-    SessionState.PARKED: "It kept failing, so Tandem stopped trying. Look at the events, then link it again.",
+    SessionState.PARKED: "It kept failing, so Tandem stopped trying. Look at the events, then try again.",
 }
-_RELINKABLE = frozenset({SessionState.LOGGED_OUT, SessionState.CONFLICT, SessionState.PARKED})
+_RESTARTABLE = frozenset({SessionState.CONFLICT, SessionState.PARKED})
 _TONES: Mapping[EventType, str] = {
     EventType.ALERT: "bad",
     EventType.DEAD_LETTER: "bad",
@@ -90,7 +90,8 @@ class SlotCard:
     quality: int | None
     device: str
     paired: bool
-    relinkable: bool
+    remedy: str
+    """What an operator can press: ``pair`` again, ``restart``, or nothing."""
     restarts: int
 
 
@@ -153,8 +154,8 @@ def _spaced(number: Number) -> str:
 
 
 def _offer(view: AccountView) -> str:
-    if any(slot.state in _RELINKABLE for slot in view.slots):
-        return ""  # first things first: link that one again
+    if any(_remedy(slot) for slot in view.slots):
+        return ""  # first things first
     return next((str(slot.slot) for slot in view.slots if not slot.device and not slot.state.terminal), "")
 
 
@@ -173,9 +174,15 @@ def _slot(view: SlotView, *, full: bool) -> SlotCard:
         quality=round(view.quality * 100) if view.quality is not None and view.state.connected else None,
         device=shown(view.device, full=full),
         paired=bool(view.device),
-        relinkable=full and view.state in _RELINKABLE,
+        remedy=_remedy(view) if full else "",
         restarts=view.restarts,
     )
+
+
+def _remedy(view: SlotView) -> str:
+    if view.state is SessionState.LOGGED_OUT:
+        return "pair"
+    return "restart" if view.state in _RESTARTABLE and view.device else ""
 
 
 def _pairing(view: PairingView) -> PairingCard:

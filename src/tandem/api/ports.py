@@ -33,6 +33,10 @@ class Accounts(Protocol):
         """Move the active role to the other slot. Raises Conflict, with the reason, if that one cannot take it."""
         ...
 
+    async def restart(self, account: AccountId, slot: Slot) -> AccountView:
+        """Start a slot afresh, out of a parked or conflicting state too. Raises Conflict if it is not linked."""
+        ...
+
     async def remove(self, account: AccountId) -> None:
         """Log out both devices and forget the account; its conversations stay in the store."""
 

@@ -75,11 +75,11 @@ def _console() -> structlog.dev.ConsoleRenderer:
     return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 
 
-def _foreign(logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+def _foreign(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
     """Give a record of the standard library the shape of ours."""
     event["message"] = event["event"]
     event["event"] = "log"
-    event["logger"] = logger.name if logger is not None else "root"
+    event["logger"] = event["_record"].name
     return event
 
 

@@ -8,35 +8,35 @@ from collections.abc import Mapping
 from tandem.clock import Clock
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId
-from tandem.model.states import Slot
+from tandem.model.states import SessionState, Slot
 
 HOUR = 3600.0
 _MOST = 100_000  # entries of the window; beyond it the oldest are forgotten and the hour reads too low
 _KINDS: Mapping[EventType, str] = {
-    EventType.SESSION_OFFLINE: "disconnects",
     EventType.DEAD_LETTER: "messageLoss",
     EventType.RATE_LIMIT_DETECTED: "rateLimits",
 }
+_UNSTEADY = str(SessionState.DEGRADED)
+_GAVE_UP = frozenset({str(SessionState.WAITING), str(SessionState.PARKED)})
 
 
 class Tally:
     """An ``EventStream`` listener.
 
-    A reconnect is a slot online again after it went offline; a failed one is a host of a later generation that ended
-    before that. A lost message is one that can never be stored (it is kept among the dead letters).
+    A disconnect is a session that was online and is no longer connected; a missed ping alone is none. A reconnect is
+    that slot online again; a failed one is an attempt before that which ended in waiting for the next. A lost message
+    is one that can never be stored (it is kept among the dead letters).
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._total: Counter[str] = Counter()
         self._window: deque[tuple[float, str]] = deque(maxlen=_MOST)
-        self._down: dict[tuple[AccountId | None, Slot | None], int] = {}
+        self._down: set[tuple[AccountId | None, Slot | None]] = set()
         self._processed: deque[tuple[float, int]] = deque(maxlen=128)
 
     def __call__(self, event: Event) -> None:
-        kind = _KINDS.get(event.type) or self._reconnect(event)
-        if event.type is EventType.SESSION_OFFLINE:
-            self._down[event.account, event.slot] = event.generation
+        kind = _KINDS.get(event.type) or self._connection(event)
         if kind:
             self._total[kind] += 1
             self._window.append((self._clock.monotonic(), kind))
@@ -65,10 +65,14 @@ class Tally:
             before = count
         return processed - before
 
-    def _reconnect(self, event: Event) -> str:
-        slot = (event.account, event.slot)
-        if event.type is EventType.SESSION_ONLINE and self._down.pop(slot, None) is not None:
+    def _connection(self, event: Event) -> str:
+        slot, state = (event.account, event.slot), event.data.get("state")
+        if event.type is EventType.SESSION_OFFLINE and state != _UNSTEADY:
+            self._down.add(slot)
+            return "disconnects"
+        if slot not in self._down:
+            return ""
+        if event.type is EventType.SESSION_ONLINE:
+            self._down.discard(slot)
             return "reconnects"
-        if event.type is EventType.HOST_ENDED and event.generation > self._down.get(slot, event.generation):
-            return "reconnectFails"
-        return ""
+        return "reconnectFails" if event.type is EventType.SESSION_STATE and state in _GAVE_UP else ""

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+from tandem.model.states import SessionState, Slot
+from tandem.model.views import PairMethod
 from unit.api.twins import CODE, QR
 from unit.api.world import PHONE, READER, Api
-
-from tandem.model.states import Slot
-from tandem.model.views import PairMethod
 
 ACCOUNT_KEYS = {"id", "name", "phone", "status", "createdAt", "slots"}
 SLOT_KEYS = {
@@ -196,3 +197,15 @@ class TestQr:
         path = f"/api/whatsapp/account/{account}/qr?slot=backup"
         assert (await api("GET", path)).status == 409
         assert await (await api("GET", path, headers={"Accept": "text/plain"})).text() == CODE
+
+
+async def test_restart_brings_a_parked_slot_back(api: Api) -> None:
+    account = await api.world.add()
+    path = f"/api/whatsapp/account/{account}/restart"
+    assert (await api("POST", path, json={"slot": "primary"})).status == 409
+    api.world.accounts.go_online(account, Slot.PRIMARY)
+    parked = replace(api.world.accounts.get(account).slot(Slot.PRIMARY), state=SessionState.PARKED)
+    api.world.accounts.put(account, parked)
+    body = await (await api("POST", path, json={"slot": "primary"})).json()
+    assert body["account"]["slots"][0]["state"] == "connecting"
+    assert (await api("POST", path)).status == 400

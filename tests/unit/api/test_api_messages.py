@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from unit.api.world import READER, Api, message
 
 from tandem.errors import StoreUnavailable
 from tandem.model.states import Slot
+from unit.api.world import READER, Api, message, serving, settings
 
 CHAT = "12025550188@s.whatsapp.net"
 
@@ -134,8 +134,6 @@ async def test_store_trouble_is_503(api: Api) -> None:
 
 
 async def test_a_store_that_hangs_is_503() -> None:
-    from unit.api.world import serving, settings
-
     async with serving(settings(writer={"deadline": 0.05})) as api:
         account = await api.world.add()
         api.world.store.hangs = True

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 from tandem.clock import Clock
 from tandem.errors import Conflict, NotFound, Overloaded
 from tandem.model.account import Account
-from tandem.model.event import Event, EventType
+from tandem.model.event import EventType
 from tandem.model.ids import AccountId, ChatId, Number, account_id
-from tandem.model.message import Message
 from tandem.model.outbox import OutboxRow
 from tandem.model.states import AccountStatus, OutboxState, Role, SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod, SlotView
 from tandem.monitoring.events import EventStream
-from tandem.store.port import Chat, Poison, StoredMessage
+from tandem.store.memory import MemoryStore
+from tandem.store.port import Chat
 
 QR = "2@canaryQRtextAAAA/BBBBccccDDDD+eeee1111=,ffffGGGG22223333hhhhIIII=,jjjjKKKK4444=,llllMMMM5555=,1"
 CODE = "CANA-RYCD"
@@ -114,6 +114,13 @@ class FakeAccounts:
         self.events(EventType.SWITCHED_TO_BACKUP, "Switched on request", account=account, slot=standby.slot)
         return self.get(account)
 
+    async def restart(self, account: AccountId, slot: Slot) -> AccountView:
+        view = self.get(account).slot(slot)
+        if not view.device:
+            raise Conflict(f"the {slot} is not linked: pair it instead")
+        self.put(account, replace(view, state=SessionState.CONNECTING, reason=""))
+        return self.get(account)
+
     async def remove(self, account: AccountId) -> None:
         self.get(account)
         del self.views[account]
@@ -189,48 +196,15 @@ class FakeOutgoing:
         return self.rows[outbox_id]
 
 
-@dataclass
-class FakeStore:
-    stored: list[StoredMessage] = field(default_factory=list)
+class HangingStore(MemoryStore):
+    """May take for ever, or fail with a given error."""
+
+    hangs = False
     broken: Exception | None = None
-    hangs: bool = False
-    name: str = "memory"
-
-    async def open(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-    async def write(self, messages: Sequence[Message]) -> Sequence[Poison]:
-        self.stored += [StoredMessage(message, message.timestamp + 5) for message in messages]
-        return ()
-
-    async def save_account(self, account: Account) -> None: ...
-
-    async def save_event(self, event: Event) -> None: ...
 
     async def chats(self, account: AccountId, limit: int) -> Sequence[Chat]:
-        await self._trouble()
-        newest: dict[ChatId, Chat] = {}
-        for each in self.stored:
-            message = each.message
-            if message.account == account:
-                newest[message.chat] = Chat(message.chat, message.sender_name, message.text, message.timestamp)
-        return sorted(newest.values(), key=lambda chat: -chat.last_message_at)[:limit]
-
-    async def messages(
-        self, account: AccountId, chat: ChatId, limit: int, before: int | None = None
-    ) -> Sequence[StoredMessage]:
-        await self._trouble()
-        found = [
-            each
-            for each in self.stored
-            if (each.message.account, each.message.chat) == (account, chat)
-            and (before is None or each.message.timestamp < before)
-        ]
-        return found[-limit:]
-
-    async def _trouble(self) -> None:
         if self.broken:
             raise self.broken
         if self.hangs:
             await asyncio.Event().wait()
+        return await super().chats(account, limit)

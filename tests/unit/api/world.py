@@ -10,13 +10,13 @@ from aiohttp import ClientResponse, ClientSession, DummyCookieJar
 
 from tandem.api.ports import About, Parts
 from tandem.api.server import ApiServer
-from tandem.model.ids import AccountId, ChatId, MessageKey
+from tandem.model.ids import AccountId, ChatId, MessageKey, Number
 from tandem.model.message import Message
 from tandem.monitoring.events import EventStream
 from tandem.monitoring.metrics import Metrics
 from tandem.monitoring.sources import Sources, Traffic
 from tandem.settings import Settings
-from unit.api.twins import CountingRandom, FakeAccounts, FakeClock, FakeOutgoing, FakeStore
+from unit.api.twins import CountingRandom, FakeAccounts, FakeClock, FakeOutgoing, HangingStore
 
 ADMIN = "admin-token-canary-5f1d"
 READER = "reader-token-canary-77aa"
@@ -29,11 +29,11 @@ class World:
     settings: Settings
     clock: FakeClock = field(default_factory=FakeClock)
     random: CountingRandom = field(default_factory=CountingRandom)
-    store: FakeStore = field(default_factory=FakeStore)
     traffic: dict[AccountId, Traffic] = field(default_factory=dict)
     not_ready: str | None = None
 
     def __post_init__(self) -> None:
+        self.store = HangingStore(self.clock)
         self.events = EventStream(self.clock, self.random)
         self.accounts = FakeAccounts(self.clock, self.events)
         self.outgoing = FakeOutgoing(self.clock)
@@ -44,8 +44,6 @@ class World:
         self.server = ApiServer(self.settings, parts, self.store, self.clock, self.random)
 
     async def add(self, phone: str = PHONE, name: str = "Front desk") -> AccountId:
-        from tandem.model.ids import Number
-
         view, _ = await self.accounts.add(name, Number(phone))
         return view.account.id
 

@@ -179,6 +179,7 @@ const ACTIONS = {
   add: () => openAdd(),
   pair: (button, account) =>
     call("POST", `account/${account}/pair`, { slot: button.dataset.slot, method: button.dataset.method || "qr" }),
+  restart: (button, account) => call("POST", `account/${account}/restart`, { slot: button.dataset.slot }),
   switch: async (button, account) => {
     const { account: view } = await call("POST", `account/${account}/switch`);
     const active = view.slots.find((slot) => slot.role === "active");

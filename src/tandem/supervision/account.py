@@ -171,7 +171,7 @@ class Pair:
             slot=slot,
             device=session.device_jid,
             role=role if session.paired else Role.NONE,
-            state=session.state,
+            state=session.state if session.pairing is None else SessionState.PAIRING,
             reason=session.reason,
             since=session.since,
             generation=session.generation,

@@ -60,7 +60,8 @@ class Session:
         self._ports = ports
         self._device: Device | None = None
         self._news: asyncio.Queue[_News] = asyncio.Queue()
-        self._machine = machine.Session(paired=bool(record.device))
+        unlinked = machine.Session(SessionState.UNPAIRED, "not linked yet")
+        self._machine = machine.Session(paired=True) if record.device else unlinked
         if record.state.terminal and record.state is not SessionState.OUTDATED:  # a new start may be a new release
             self._machine = self._remembered(record)
         self.tell(machine.Start())

@@ -16,7 +16,7 @@ from functools import cache
 from importlib.resources import files
 
 _NAME = re.compile(r"^-- name: *(\w+) *$", re.MULTILINE)
-_SEPARATOR = b"\x1f"
+_SEPARATOR = "\x1f"
 
 # Every file has this one row: how many transactions it holds, and its version once more (see sqlite_file).
 _BOOKKEEPING = """
@@ -64,9 +64,13 @@ def load_queries(package: str, name: str) -> Mapping[str, str]:
 
 
 def seal(*values: object) -> int:
-    """CRC-32 of a row's values. Integers for booleans and floats for times, as SQLite gives them back."""
-    parts = [value if isinstance(value, bytes) else str(value).encode() for value in values]
-    return zlib.crc32(_SEPARATOR.join(parts))
+    """CRC-32 of a row's values, blobs last. Integers for booleans and floats for times, as SQLite gives them back."""
+    texts = [str(value) for value in values if not isinstance(value, bytes)]
+    crc = zlib.crc32(_SEPARATOR.join(texts).encode())
+    for value in values:
+        if isinstance(value, bytes):
+            crc = zlib.crc32(value, crc)
+    return crc
 
 
 def stored_definition(connection: sqlite3.Connection) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tandem.clock import Clock
-from tandem.errors import PoisonMessage
+from tandem.errors import NotFound, PoisonMessage
 from tandem.inbound.canonical import canonical, pairs_of
 from tandem.model.ids import Number
 from tandem.model.message import DecodedMessage, DecodedReceipt, RawEvent
@@ -83,18 +83,18 @@ class Intake:
         if work is not None and work.fault:
             raise PoisonMessage(work.fault)
 
-        def operation(connection: sqlite3.Connection) -> Result:
+        def operation(connection: sqlite3.Connection) -> tuple[list[Verdict], list[Move]]:
             if not drop(connection, identifier):
-                return Result()
-            if work is not None:
-                return _apply(connection, [work], now)
-            put_again(connection, letter.message())
-            return Result(verdicts=[])
+                raise NotFound("there is no such dead letter")
+            if work is None:
+                put_again(connection, letter.message())
+                return [Verdict(Copy.FIRST)], []
+            result = _apply(connection, [work], now)
+            return [verdict for _, verdict in result.verdicts], result.moves
 
-        def done(result: Result) -> None:
-            again = [Verdict(Copy.FIRST)] if letter.kind is LetterKind.MESSAGE else []
-            self._queue.inbox.came_in([*again, *(verdict for _, verdict in result.verdicts)])
-            self._queue.outbox.moved(result.moves)
+        def done(result: tuple[list[Verdict], list[Move]]) -> None:
+            self._queue.inbox.came_in(result[0])
+            self._queue.outbox.moved(result[1])
 
         await self._queue.database.write(operation, done)
 

@@ -75,6 +75,7 @@ class Dispatcher:
         self._not_before = 0.0
         self._failures = 0
         self._wakes = 0
+        self._stuck = False
 
     def wake(self) -> None:
         """Look for something to send now: the account has come online, or its role has moved."""
@@ -103,7 +104,7 @@ class Dispatcher:
             self._news.set()
 
     async def _settle_interrupted(self) -> None:
-        """An earlier run may have left sends behind whose fate nobody knows."""
+        """An earlier run, or a defect, may have left sends behind whose fate nobody knows. Only while none runs."""
         while True:
             try:
                 await self._outbox.interrupted(self._account)
@@ -111,13 +112,19 @@ class Dispatcher:
                 self._back_off(error)
                 await self._clock.sleep(max(0.0, self._not_before - self._clock.monotonic()))
             else:
+                self._stuck = False
                 self._held_until = self._clock.monotonic() + self._hold
+                self._news.set()
                 return
 
     async def _start_what_can(self) -> None:
         """Start a send for every chat that is free, as far as the bound allows."""
         free = self._chats_at_once - len(self._under_way)
         if free <= 0 or self._clock.monotonic() < self._not_before:
+            return
+        if self._stuck:
+            if not self._under_way:
+                await self._settle_interrupted()
             return
         try:
             rows = await self._outbox.sendable(self._account, 2 * self._chats_at_once, self._hold)
@@ -155,6 +162,7 @@ class Dispatcher:
             self._back_off(error)
         except Exception as error:  # noqa: BLE001 - a defect may cost this message a while, the others nothing
             _log.exception("send_failed", outbox_id=row.id)
+            self._stuck = True
             self._back_off(error)
         finally:
             self._under_way.pop(row.chat, None)

@@ -82,8 +82,8 @@ class Database:
     async def open(self) -> None:
         """Take the directory and open the file. Raises DataUnusable, saying what to do (see SqliteFile)."""
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._writer, self._lock.take)
         try:
+            await loop.run_in_executor(self._writer, self._lock.take)
             now = self._clock.now()
             self._file = await loop.run_in_executor(self._writer, SqliteFile, self.path, SCHEMA, now)
             self._read_connection = await loop.run_in_executor(self._reader, open_reader, self.path)

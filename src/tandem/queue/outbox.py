@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from tandem.clock import Clock, Random
-from tandem.errors import Conflict, NotFound, Overloaded
+from tandem.errors import Conflict, NotFound, Overloaded, Rejected
 from tandem.model.ids import AccountId, ChatId
 from tandem.model.outbox import OutboxRow, SendOutcome, SendResult
 from tandem.model.states import OutboxState, Slot
@@ -93,10 +93,14 @@ class Outbox:
     ) -> tuple[OutboxRow, bool]:
         """Commit a message for sending. With a key that was used in the last 48 hours: the row it made, and False.
 
-        Raises Conflict if the key came with another message, Overloaded when the account's backlog is full.
+        Raises Conflict if the key came with another message, Overloaded when the account's backlog is full, Rejected
+        for what is no text.
         """
+        try:
+            body = sha256(f"{chat}\n{text}".encode()).digest()
+        except UnicodeEncodeError:
+            raise Rejected("the message is no valid Unicode text") from None
         row = self._new_row(account, chat, text)
-        body = sha256(f"{chat}\n{text}".encode()).digest()
 
         def operation(connection: sqlite3.Connection) -> tuple[OutboxRow, bool]:
             if idempotency_key is not None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 
-from tandem.model.ids import GROUP_SERVER, USER_SERVER, ChatId, Jid, message_key
+from tandem.model.ids import LID_SERVER, USER_SERVER, ChatId, message_key
 from tandem.model.message import Message
 from tandem.model.outbox import OutboxRow
 from tandem.queue.inbox import Arrival, Entry, Lookup, Verdict, put
 from tandem.sqlite_schema import load_queries
 
+_PEOPLE = (f"@{USER_SERVER}", f"@{LID_SERVER}")
 _NUMBER = load_queries("tandem.queue", "outbox")["number"]
 
 
@@ -30,13 +31,13 @@ def keep_sent(connection: sqlite3.Connection, row: OutboxRow, timestamp: int, no
 
 
 def _canonical(chat: ChatId, number_of: Lookup) -> ChatId:
-    jid = Jid.parse(chat)
-    number = number_of(jid.user) if jid.server == "lid" else None
+    user, _, server = chat.partition("@")
+    number = number_of(user) if server == LID_SERVER else None
     return ChatId(f"{number}@{USER_SERVER}") if number else chat
 
 
 def _message(row: OutboxRow, chat: ChatId, sender: str, sent_at: int, now: int) -> Message:
-    group = chat if chat.endswith(f"@{GROUP_SERVER}") else ""
+    group = "" if chat.endswith(_PEOPLE) else chat
     return Message(
         account=row.account,
         chat=chat,

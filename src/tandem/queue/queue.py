@@ -45,8 +45,11 @@ class Queue:
     async def open(self) -> None:
         """Take the data directory and restore what waits in it. Raises DataUnusable, saying what to do."""
         await self.database.open()
-        incoming = await self.inbox.restore()
-        outgoing = await self.outbox.restore()
+        try:
+            incoming, outgoing = await self.inbox.restore(), await self.outbox.restore()
+        except BaseException:
+            await self.close()
+            raise
         self._publish(
             EventType.QUEUE_RESTORED, f"Restored {incoming} messages from queue", count=incoming, outgoing=outgoing
         )

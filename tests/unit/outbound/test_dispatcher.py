@@ -271,6 +271,27 @@ def test_a_result_survives_a_disk_that_refuses_for_a_while(tmp_path: Path, monke
     run(tmp_path, scenario)
 
 
+def test_a_defect_in_one_row_blocks_neither_its_chat_nor_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(rig: Rig) -> None:
+        real, failures = rig.queue.outbox.record, iter([True])
+
+        async def record(*arguments: Any) -> Any:
+            if next(failures, False):
+                raise ValueError("confidential")
+            return await real(*arguments)
+
+        monkeypatch.setattr(rig.queue.outbox, "record", record)
+        one, two, other = await rig.accept("1"), await rig.accept("2"), await rig.accept("3", BOB)
+        await asyncio.sleep(90)
+        states = [await rig.state(row) for row in (one, two, other)]
+        assert states == [OutboxState.UNKNOWN, OutboxState.SENT, OutboxState.SENT]
+        assert rig.pair.tried.count("1") == 1
+
+    run(tmp_path, scenario)
+
+
 def test_a_send_under_way_at_the_end_may_finish(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
         rig.pair.seconds = 0.5

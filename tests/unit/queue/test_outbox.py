@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from support.virtual_time import run_virtually
-from tandem.errors import Conflict, NotFound, Overloaded
-from tandem.model.ids import AccountId, ChatId, Jid
+from tandem.errors import Conflict, NotFound, Overloaded, Rejected
+from tandem.model.ids import AccountId, ChatId, Jid, message_key
 from tandem.model.message import DecodedMessage, DecodedReceipt
 from tandem.model.outbox import OutboxRow, SendOutcome, SendResult
 from tandem.model.states import OutboxState, Slot
 from tandem.queue.queue import Queue
 from tandem.queue.settlement import settle_echo, settle_receipt
-from unit.queue.parts import ACCOUNT, ANN, BOB, NUMBER, everything, open_queue, waiting
+from unit.queue.parts import ACCOUNT, ANN, BOB, NUMBER, arrival, everything, message, open_queue, waiting
 
 ACCEPTED = SendResult(SendOutcome.ACCEPTED, "3EB0AA", 1_700_000_001)
 UNKNOWN = SendResult(SendOutcome.UNKNOWN, error="no ack")
@@ -218,6 +218,47 @@ async def test_an_echo_of_another_account_or_without_our_secret_settles_nothing(
         await hear(queue, echo(b""))
         await hear(queue, echo(row.secret, from_me=False))
         assert await state_of(queue, row) is OutboxState.SENDING
+
+
+@pytest.mark.parametrize(
+    ("chat", "group", "key"),
+    [
+        ("12025550101@s.whatsapp.net", False, "3EB0AA-out"),
+        ("998877@lid", False, "3EB0AA-out"),
+        ("120363000000000001@g.us", True, None),
+        ("120363000000000002@newsletter", True, None),
+        ("unheard of", True, None),
+    ],
+)
+async def test_what_was_sent_and_its_echo_are_one_message_in_every_kind_of_chat(
+    tmp_path: Path,
+    chat: str,
+    group: bool,  # noqa: FBT001 - pytest passes it by name
+    key: str | None,
+) -> None:
+    async with open_queue(tmp_path) as queue:
+        row = await accepted(queue, chat=ChatId(chat))
+        await queue.outbox.mark_sending(row.id, Slot.PRIMARY)
+        await queue.outbox.record(row.id, ACCEPTED)
+        [pending] = await queue.inbox.pending(10, everything)
+        expected = message_key("3EB0AA", from_me=True, group=chat if group else "")
+        assert pending.message.key == expected
+        assert key is None or expected == key
+
+
+async def test_a_lid_chat_of_somebody_known_is_kept_under_the_number(tmp_path: Path) -> None:
+    async with open_queue(tmp_path) as queue:
+        await queue.inbox.put([arrival(message(1), pairs=(("998877", "12025550101"),))])
+        row = await accepted(queue, chat=ChatId("998877@lid"))
+        await queue.outbox.mark_sending(row.id, Slot.PRIMARY)
+        await queue.outbox.record(row.id, ACCEPTED)
+        assert [pending.message.chat for pending in await queue.inbox.pending(10, everything)] == [ANN, ANN]
+
+
+async def test_what_is_no_text_is_refused_at_the_door(tmp_path: Path) -> None:
+    async with open_queue(tmp_path) as queue:
+        with pytest.raises(Rejected):
+            await accepted(queue, "half an emoji \ud83c")
 
 
 async def test_receipts_only_grow(tmp_path: Path) -> None:

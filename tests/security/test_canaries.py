@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import structlog
-from unit.api.twins import CODE, QR
-from unit.api.world import ADMIN, READER, Api, message, serving, settings
 
 from tandem.model.event import EventType
 from tandem.model.ids import AccountId
@@ -18,6 +16,8 @@ from tandem.model.views import PairMethod
 from tandem.monitoring.logging import configure
 from tandem.monitoring.redaction import Redactor
 from tandem.settings import LogSettings
+from unit.api.twins import CODE, QR
+from unit.api.world import ADMIN, READER, Api, message, serving, settings
 
 NUMBER = "+12025550142"
 CONTACT = "12025550177"

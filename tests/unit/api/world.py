@@ -10,6 +10,7 @@ from aiohttp import ClientResponse, ClientSession, DummyCookieJar
 
 from tandem.api.ports import About, Parts
 from tandem.api.server import ApiServer
+from tandem.clock import Random
 from tandem.model.ids import AccountId, ChatId, MessageKey, Number
 from tandem.model.message import Message
 from tandem.monitoring.events import EventStream
@@ -28,7 +29,7 @@ ACCOUNT = "b9a1c5f0d2e34f67"
 class World:
     settings: Settings
     clock: FakeClock = field(default_factory=FakeClock)
-    random: CountingRandom = field(default_factory=CountingRandom)
+    random: Random = field(default_factory=CountingRandom)
     traffic: dict[AccountId, Traffic] = field(default_factory=dict)
     not_ready: str | None = None
 

@@ -1,7 +1,7 @@
 """The device host: a child process that runs the WhatsApp library for one slot, and decides nothing.
 
 ``python -m tandem.whatsapp.host`` with a socket to the daemon. It holds the slot's lock, refuses an unpaired key
-store unless it shall pair, journals every event that matters before it tells anybody, connects once, and ends with a
+store unless it shall pair, journals every event that matters before anybody is told, connects once, and ends with a
 code that says why: when the library's pump ends, when it is told to, when the daemon is gone.
 
 It must stay light, since operators pay for memory: standard library and ``wa_library`` only, nothing is decoded.
@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from tandem.whatsapp.boarding import Boarded, Refusal, board
-from tandem.whatsapp.codes import JOURNALED, TERMINAL
+from tandem.whatsapp.codes import TERMINAL
+from tandem.whatsapp.courier import Courier
 from tandem.whatsapp.exits import ExitCode
 from tandem.whatsapp.frames import Frame, FrameError, Kind
 from tandem.whatsapp.keystore import database_name
@@ -46,11 +47,12 @@ class Host:
         self._boarded = boarded
         self._journal = boarded.journal
         self._library = boarded.library
+        self._courier = Courier(boarded.journal, uplink, options.heartbeat)
         self._ping = PingTimer()
 
     def run(self) -> NoReturn:
         self._greet()
-        for work, name in ((self._pump, "pump"), (self._beat, "heartbeat")):
+        for work, name in ((self._courier.carry, "courier"), (self._pump, "pump"), (self._beat, "heartbeat")):
             threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True).start()
         self._obey()
         self._uplink.end(ExitCode.PARENT_GONE)
@@ -63,7 +65,7 @@ class Host:
         self._uplink.send(Frame(Kind.HELLO, {"pid": os.getpid(), "paired": self._boarded.paired, **library, **facts}))
         for record in journal.leftover:
             if record.code not in TERMINAL:
-                self._hand_up(record.sequence, record.code, record.arrived_at, record.payload)
+                self._courier.hand_up(record.sequence, record.code, record.arrived_at, record.payload)
         journal.leftover = ()
 
     def _guarded(self, work: object) -> None:
@@ -82,22 +84,9 @@ class Host:
 
     def _on_event(self, code: int, payload: bytes) -> None:
         try:
-            sequence, arrived_at = self._journaled(code, payload) if code in JOURNALED else (0, time.time())
-            self._hand_up(sequence, code, arrived_at, payload)
+            self._courier.take(code, payload)
         except BaseException as error:  # noqa: BLE001 - ctypes would swallow it, and the event with it
             self._fail(error)
-
-    def _journaled(self, code: int, payload: bytes) -> tuple[int, float]:
-        try:
-            record = self._journal.append(code, payload)
-        except OSError as error:
-            self._trouble("journal", error)
-            return 0, time.time()
-        return record.sequence, record.arrived_at
-
-    def _hand_up(self, sequence: int, code: int, arrived_at: float, payload: bytes) -> None:
-        header = {"sequence": sequence, "code": code, "arrived_at": arrived_at}
-        self._uplink.send(Frame(Kind.EVENT, header, payload))
 
     def _on_qr(self, text: bytes) -> None:
         self._uplink.send(Frame(Kind.QR, {}, text))
@@ -124,12 +113,8 @@ class Host:
     # The host's own threads
 
     def _beat(self) -> None:
+        journal = self._journal
         while True:
-            journal = self._journal
-            try:
-                journal.tidy()
-            except OSError as error:
-                self._trouble("journal", error)
             facts = {"journal_bytes": journal.size, "unacknowledged": journal.unacknowledged}
             self._uplink.send(Frame(Kind.HEARTBEAT, facts))
             if journal.unacknowledged_bytes > MAX_BACKLOG:
@@ -151,7 +136,7 @@ class Host:
         try:
             self._journal.acknowledge(sequence)
         except OSError as error:
-            self._trouble("journal", error)
+            self._courier.complain(error)
 
     def _execute(self, frame: Frame) -> None:
         header: dict[str, object] = {"id": frame.number("id")}
@@ -169,15 +154,8 @@ class Host:
         disconnecting = threading.Thread(target=self._library.disconnect, daemon=True)
         disconnecting.start()
         disconnecting.join(_DISCONNECT_SECONDS)
-        try:
-            self._journal.tidy()
-        except OSError as error:
-            self._trouble("journal", error)
+        self._courier.tidy()
         self._uplink.end(ExitCode.STOPPED)
-
-    def _trouble(self, what: str, error: OSError) -> None:
-        reason = os.strerror(error.errno) if error.errno else type(error).__name__
-        self._uplink.send(Frame(Kind.TROUBLE, {"what": what, "reason": reason}))
 
     def _fail(self, error: BaseException) -> NoReturn:
         _print_origin(error)

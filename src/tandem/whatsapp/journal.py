@@ -1,8 +1,8 @@
 """The journal: what a host received and the daemon has not made durable yet. Standard library only.
 
-One process writes, under the slot's lock. A record is on disk when ``append`` returns. By then the library has
-advanced its ratchet and is sending its receipt, so what the journal does not hold is lost to this device for ever
-(its partner has a copy of its own). The format stands in ``records``.
+One process writes, under the slot's lock. A record survives the process when ``append`` returned, and the machine when
+``sync`` did. By then the library has advanced its ratchet and is sending its receipt, so what the journal does not hold
+is lost to this device for ever (its partner has a copy of its own). The format stands in ``records``.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Journal:
         contents = read(path)
         self._path = path
         self._lock = threading.Lock()
+        self._upkeep = threading.Lock()  # slow work on the file, one at a time; taken before the other
         self._acknowledged = contents.acknowledged
         self._last = contents.last
         self.leftover = contents.records
@@ -61,12 +62,11 @@ class Journal:
         return self._end - self._front()
 
     def append(self, code: int, payload: bytes) -> Record:
-        """Write one event and wait until it is on disk. Raises OSError; the file then ends where it ended before."""
+        """Write one event. Raises OSError; the file then ends where it ended before."""
         with self._lock:
             record = Record(self._last + 1, code, time.time(), payload)
             try:
                 _write_all(self._file, record.packed(), self._end)
-                os.fdatasync(self._file)
             except OSError:
                 self._cut_torn_record()
                 raise
@@ -74,6 +74,11 @@ class Journal:
             self._last = record.sequence
             self._end += record.size
             return record
+
+    def sync(self) -> None:
+        """Wait until everything that was appended is on disk. Raises OSError."""
+        with self._upkeep:
+            os.fdatasync(self._file)
 
     def acknowledge(self, sequence: int) -> None:
         """Everything up to ``sequence`` is durable elsewhere. Not synced: an event that repeats is harmless."""
@@ -88,10 +93,11 @@ class Journal:
 
         Called now and then, off the callback. Raises OSError; the journal is then as it was.
         """
-        if self._end > START and not self._pending:
-            self._empty()
-        elif self._end > COMPACT_ABOVE and self._front() > self._end // 2:
-            self._compact()
+        with self._upkeep:
+            if self._end > START and not self._pending:
+                self._empty()
+            elif self._end > COMPACT_ABOVE and self._front() > self._end // 2:
+                self._compact()
 
     def close(self) -> None:
         os.close(self._file)

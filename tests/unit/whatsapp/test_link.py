@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -184,6 +185,14 @@ async def test_heartbeats_keep_a_host_alive_and_tell_of_its_journal(start: Start
     await asyncio.sleep(0.8)
     assert len(heard.signals) == 1
     assert (link.journal_bytes, link.unacknowledged) == (20, 3)
+
+
+async def test_a_daemon_that_did_not_run_for_a_while_does_not_blame_the_host(start: Start, heard: Heard) -> None:
+    settings = QUICK.model_copy(update={"command_timeout": 30.0})
+    await start("deaf", settings)
+    time.sleep(1.6)  # noqa: ASYNC251 - the whole daemon stands still, as in a paused machine
+    await asyncio.sleep(0.3)
+    assert len(heard.signals) == 1
 
 
 async def test_a_host_that_does_not_quit_is_killed_after_the_grace(start: Start, heard: Heard) -> None:

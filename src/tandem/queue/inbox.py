@@ -27,7 +27,7 @@ _SQL = load_queries("tandem.queue", "inbox")
 _PUT, _REMEMBER, _FIND, _LEARN = _SQL["put"], _SQL["remember"], _SQL["find"], _SQL["learn"]
 _NUMBER_OF, _RECOVERED, _UNDECRYPTABLE = _SQL["number_of"], _SQL["recovered"], _SQL["undecryptable"]
 _SENT_FROM_HERE = 0
-_PRUNED_AT_ONCE = 2_000
+_STRETCH = 5_000
 _DAY_MS = 86_400_000
 
 Lookup = Callable[[str], str | None]
@@ -88,6 +88,7 @@ class Inbox:
         self._clock = clock
         self._max_depth = max_depth
         self._remembered_ms = dedupe_days * _DAY_MS
+        self._pruned_to = b""
         self._listeners: list[Callable[[], None]] = []
 
     @property
@@ -147,14 +148,22 @@ class Inbox:
         return count or 0
 
     async def prune(self) -> int:
-        """Forget keys that are too old, a bounded number a call. Returns how many."""
+        """Forget keys that are too old. Each call looks through the next stretch of them only: it must hold up nobody.
+
+        Returns how many were forgotten.
+        """
         before = int(self._clock.now() * 1000) - self._remembered_ms
+        start = self._pruned_to
 
-        def operation(connection: sqlite3.Connection) -> int:
+        def operation(connection: sqlite3.Connection) -> tuple[bytes, int]:
             connection.execute(_SQL["forget_undecryptable"], (before,))
-            return connection.execute(_SQL["forget"], (before, _PRUNED_AT_ONCE)).rowcount
+            end = connection.execute(_SQL["stretch"], (start, _STRETCH)).fetchone()[0]
+            if end is None:
+                return b"", 0
+            return bytes(end), connection.execute(_SQL["forget"], (start, end, before)).rowcount
 
-        return await self._database.write(operation)
+        self._pruned_to, forgotten = await self._database.write(operation)
+        return forgotten
 
     def _taken_out(self, result: tuple[int, int | None]) -> None:
         taken, self._oldest_ms = result

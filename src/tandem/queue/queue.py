@@ -73,5 +73,4 @@ class Queue:
                 EventType.MESSAGE_SEND_FAILED, _SEND_FAILED, account=row.account, reason=row.reason, outbox_id=row.id
             )
         await self.outbox.prune()
-        while await self.inbox.prune():
-            pass
+        await self.inbox.prune()

@@ -163,9 +163,31 @@ def test_old_keys_are_forgotten_and_young_ones_kept(tmp_path: Path) -> None:
         await queue.inbox.put([arrival(message(9, received_at=now_ms))])
         await queue.inbox.put([arrival(message(5, received_at=now_ms - day - 1), undecryptable=True)])
         assert await queue.inbox.prune() == 3
+        assert await queue.inbox.prune() == 0  # the end was reached: it begins anew
         assert await queue.inbox.undecryptable() == 0
         again = await queue.inbox.put([arrival(old[0]), arrival(message(9))])
         assert [verdict.copy for verdict in again] == [Copy.FIRST, Copy.DUPLICATE]
+        await queue.close()
+
+    run_virtually(scenario())
+
+
+def test_keys_are_looked_through_in_stretches_until_all_old_ones_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tandem.queue.inbox._STRETCH", 7)
+
+    async def scenario() -> None:
+        queue = make_queue(tmp_path, dedupe_days=1)
+        await queue.open()
+        now_ms = int(queue.inbox._clock.now() * 1000)
+        ages = [(number, 0 if number % 3 else 100_000_000) for number in range(60)]
+        await queue.inbox.put([arrival(message(number, received_at=now_ms - age)) for number, age in ages])
+        forgotten = [await queue.inbox.prune() for _ in range(12)]
+        assert sum(forgotten) == 20
+        assert max(forgotten) <= 7
+        verdicts = await queue.inbox.put([arrival(message(number)) for number in range(60)])
+        assert [verdict.copy is Copy.FIRST for verdict in verdicts] == [number % 3 == 0 for number in range(60)]
         await queue.close()
 
     run_virtually(scenario())

@@ -43,8 +43,12 @@ SELECT count(*) FROM inbox;
 -- name: oldest
 SELECT received_at FROM inbox ORDER BY seq LIMIT 1;
 
+-- name: stretch
+-- The end of the next stretch of keys to look through.
+SELECT max(digest) FROM (SELECT digest FROM seen WHERE digest > ? ORDER BY digest LIMIT ?);
+
 -- name: forget
-DELETE FROM seen WHERE arrived_at < ? AND seq IN (SELECT seq FROM seen ORDER BY seq LIMIT ?);
+DELETE FROM seen WHERE digest > ? AND digest <= ? AND arrived_at < ?;
 
 -- name: forget_undecryptable
 DELETE FROM undecryptable WHERE arrived_at < ?;

@@ -41,13 +41,13 @@ CREATE TABLE inbox (
 );
 
 -- Keys of messages that came in, so that later copies are known: digest of account and key, slot of the first copy
--- (0: none, it was sent from here), its arrival in Unix milliseconds.
+-- (0: none, it was sent from here), its arrival in Unix milliseconds. Millions of rows, so without a seal: a key that
+-- was damaged only lets a late copy through to the store, which has the message and takes it for what it is.
 CREATE TABLE seen (
-    seq INTEGER PRIMARY KEY,
-    digest BLOB NOT NULL UNIQUE,
+    digest BLOB PRIMARY KEY,
     slot INTEGER NOT NULL,
     arrived_at INTEGER NOT NULL
-);
+) WITHOUT ROWID;
 
 -- Messages that came in unreadable and that nobody has delivered readable yet.
 CREATE TABLE undecryptable (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _MOST_MESSAGES: Final = 100_000
 _LONGEST_TEXT: Final = 65_536
 _TRANSCRIPT_LINES: Final = 200
+_LEDGER_PIECE: Final = 200
 
 _log = logging.getLogger("wa_emulator")
 
@@ -209,17 +211,36 @@ class Control:
         return web.json_response({"faults": [fault.describe() for fault in self._emulator.faults]})
 
     async def clear_faults(self, request: web.Request) -> web.Response:
-        fault_id = request.query.get("id")
-        cleared = self._emulator.faults.clear(None if fault_id is None else int(fault_id))
+        cleared = self._emulator.faults.clear(_whole(request, "id"))
         return web.json_response({"cleared": cleared})
 
-    async def ledger(self, _request: web.Request) -> web.Response:
-        ledger = self._emulator.ledger
-        return web.json_response({"clock": ledger.clock(), "messages": [ledger.describe(entry) for entry in ledger]})
+    async def ledger(self, request: web.Request) -> web.StreamResponse:
+        """Write the ledger piece by piece: it can be long, and messages go on meanwhile."""
+        ledger, number = self._emulator.ledger, request.query.get("number")
+        entries = list(ledger) if number is None else ledger.of(canonical(number))
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        await response.write(b'{"clock": ' + json.dumps(ledger.clock()).encode() + b', "messages": [')
+        for start in range(0, len(entries), _LEDGER_PIECE):
+            piece = [json.dumps(ledger.describe(entry)) for entry in entries[start : start + _LEDGER_PIECE]]
+            await response.write((", " if start else "").encode() + ", ".join(piece).encode())
+            await asyncio.sleep(0)
+        await response.write_eof(b"]}")
+        return response
 
     async def transcript(self, request: web.Request) -> web.Response:
-        limit = int(request.query.get("limit", _TRANSCRIPT_LINES))
+        limit = _whole(request, "limit") or _TRANSCRIPT_LINES
         return web.json_response({"stanzas": self._emulator.transcript.last(limit)})
+
+
+def _whole(request: web.Request, name: str) -> int | None:
+    """Return a positive number of the query, None if absent. Raises BadRequest."""
+    value = request.query.get(name)
+    if value is None:
+        return None
+    if not value.isdecimal() or int(value) == 0:
+        raise BadRequest(f"{name} must be a whole number from 1")
+    return int(value)
 
 
 def _query(request: web.Request, name: str) -> str:

@@ -164,6 +164,10 @@ class Ledger:
             entry.on_own_phone = time.monotonic()
         self._save(entry)
 
+    def of(self, number: str) -> list[Entry]:
+        """Return the messages from or to a number, oldest first."""
+        return [entry for entry in self if number in (entry.sender, entry.recipient)]
+
     def shown(self, number: str) -> list[Entry]:
         """What the phone of ``number`` would show as received, oldest first."""
         return list(self._shown.get(number, {}).values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -116,7 +117,7 @@ async def test_a_qr_that_nobody_shows(http: aiohttp.ClientSession, qr: str) -> N
 async def test_what_is_not_json_or_too_large(http: aiohttp.ClientSession) -> None:
     async with http.post("/control/phones", data=b"{") as answer:
         assert (answer.status, (await answer.json())["detail"]) == (400, "the body is not JSON")
-    async with http.post("/control/phones", data=bytes(9 * 1024 * 1024)) as answer:
+    async with http.post("/control/phones", data=io.BytesIO(bytes(9 * 1024 * 1024))) as answer:
         assert answer.status == 413
         assert (await answer.json())["error"] == "request_entity_too_large"
 

@@ -16,7 +16,8 @@ from aiohttp import web
 from wa_emulator.connection import Connection, Plumbing
 from wa_emulator.directory import Device, Directory
 from wa_emulator.faults import Fault, Faults
-from wa_emulator.iq import InfoQueries
+from wa_emulator.iq import InfoQueries, result
+from wa_emulator.linking_code import REGISTRATION, LinkingCodes
 from wa_emulator.nodes import Attributes, Node, ProtocolViolation
 from wa_emulator.noise import LARGEST_FRAME, Responder, ServerIdentity, Transport
 from wa_emulator.pairing import Pairing
@@ -43,6 +44,7 @@ class Clients:
         self._directory = directory
         self._relay = relay
         self.pairing = Pairing(directory)
+        self.codes = LinkingCodes(self.pairing)
         self._plumbing = plumbing
         self._identity = identity
         self._numbers = itertools.count(1)
@@ -119,13 +121,19 @@ class Clients:
         candidate = self.pairing.begin(connection, transport.client_key, transport.payload.devicePairingData)
 
         def handle(node: Node) -> None:
-            if node.tag == "iq" and node.text("type") in ("result", "error"):
+            if node.tag != "iq":
+                return
+            if node.text("type") in ("result", "error"):
                 self.pairing.take_answer(candidate, node)
+            else:
+                wants_code = node.child(REGISTRATION) is not None
+                connection.post(result(node, *(self.codes.take_query(candidate, node) if wants_code else ())))
 
         try:
             await connection.serve(transport, handle)
         finally:
             self.pairing.end(candidate)
+            self.codes.end(candidate)
 
     async def _serve_device(self, connection: Connection, transport: Transport) -> None:
         device = self._known_device(transport)

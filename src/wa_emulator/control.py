@@ -182,7 +182,10 @@ class Control:
 
     async def scan(self, request: web.Request) -> web.Response:
         body = await body_of(request)
-        jid = await self._emulator.scan(body.text("number"), body.text("qr"))
+        if "code" in body.values:
+            jid = await self._emulator.type_code(body.text("number"), body.text("code"))
+        else:
+            jid = await self._emulator.scan(body.text("number"), body.text("qr"))
         return web.json_response({"jid": jid})
 
     async def send(self, request: web.Request) -> web.Response:

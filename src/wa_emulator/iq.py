@@ -56,7 +56,7 @@ class InfoQueries:
         handler(device, connection, node)
 
     def _count_prekeys(self, device: Device, connection: Connection, node: Node) -> None:
-        connection.post(_result(node, Node("count", {"value": len(device.prekeys)})))
+        connection.post(result(node, Node("count", {"value": len(device.prekeys)})))
 
     def _take_prekeys(self, device: Device, connection: Connection, node: Node) -> None:
         device.registration_id = int.from_bytes(node.need_child("registration").data(), "big")
@@ -68,16 +68,16 @@ class InfoQueries:
         if len(device.prekeys) > _MOST_PREKEYS:
             raise ProtocolViolation("too many prekeys")
         self._directory.save_device(device)
-        connection.post(_result(node))
+        connection.post(result(node))
 
     def _rotate(self, device: Device, connection: Connection, node: Node) -> None:
         _take_signed_prekey(device, node.need_child("rotate"))
         self._directory.save_device(device)
-        connection.post(_result(node))
+        connection.post(result(node))
 
     def _hand_out_prekeys(self, _device: Device, connection: Connection, node: Node) -> None:
         users = [self._prekeys_of(user.need_jid("jid")) for user in node.need_child("key").children]
-        connection.post(_result(node, Node("list", {}, users)))
+        connection.post(result(node, Node("list", {}, users)))
 
     def _prekeys_of(self, jid: JID) -> Node:
         account = self._directory.find_or_make(jid)
@@ -112,7 +112,7 @@ class InfoQueries:
         attributes: dict[str, Value] = {name: request.text(name) for name in ("sid", "mode", "context")}
         attributes |= {"index": "0", "last": "true"}
         content = [Node("result", {}, [Node(kind) for kind in kinds]), Node("list", {}, users)]
-        connection.post(_result(node, Node("usync", attributes, content)))
+        connection.post(result(node, Node("usync", attributes, content)))
 
     def _usync_user(self, user: Node, kinds: list[str]) -> Node:
         jid, asked = _asked_for(user)
@@ -126,20 +126,20 @@ class InfoQueries:
         return Node("user", attributes, [answer for answer in answers if answer is not None])
 
     def _activate(self, device: Device, connection: Connection, node: Node) -> None:
-        connection.post(_result(node))
+        connection.post(result(node))
         if not connection.active:
             connection.active = True
             self._steps.activated(device, connection)
 
     def _deactivate(self, _device: Device, connection: Connection, node: Node) -> None:
         connection.active = False
-        connection.post(_result(node))
+        connection.post(result(node))
 
     def _remove_device(self, device: Device, connection: Connection, node: Node) -> None:
         jid = node.need_child("remove-companion-device").need_jid("jid")
         if self._directory.find(jid) is not device.account:
             raise ProtocolViolation("a device of another account")
-        connection.post(_result(node))
+        connection.post(result(node))
         removed = device.account.devices.get(jid.device)
         if removed is not None:
             self._steps.unlink(removed)
@@ -151,16 +151,17 @@ class InfoQueries:
 
     def _privacy(self, _device: Device, connection: Connection, node: Node) -> None:
         category = Node("category", {"name": "readreceipts", "value": "all"})
-        connection.post(_result(node, Node("privacy", {}, [category])))
+        connection.post(result(node, Node("privacy", {}, [category])))
 
 
-def _result(node: Node, *content: Node) -> Node:
+def result(node: Node, *content: Node) -> Node:
+    """Return the answer to a query."""
     attributes: Attributes = {"from": SERVER, "type": "result", "id": node.need_text("id")}
     return Node("iq", attributes, list(content) or None)
 
 
 def _answer_nothing(_device: Device, connection: Connection, node: Node) -> None:
-    connection.post(_result(node))
+    connection.post(result(node))
 
 
 def _take_signed_prekey(device: Device, node: Node) -> None:

@@ -16,7 +16,7 @@ from wa_emulator.clients import Clients
 from wa_emulator.codec import Codec
 from wa_emulator.connection import Plumbing
 from wa_emulator.control import Handler, control_routes
-from wa_emulator.directory import Account, canonical
+from wa_emulator.directory import Account, Device, canonical
 from wa_emulator.faults import Faults
 from wa_emulator.journal import Forgetful, Journal
 from wa_emulator.noise import ServerIdentity
@@ -123,7 +123,14 @@ class Emulator:
     async def scan(self, number: str, qr: str) -> str:
         """Scan a QR's text with a phone; return the new device's JID. Raises UnknownNumber or ScanRefused."""
         account = self.directory.phone(canonical(number))
-        device = await self.clients.pairing.scan(account, qr)
+        return await self._linked(account, await self.clients.pairing.scan(account, qr))
+
+    async def type_code(self, number: str, code: str) -> str:
+        """Type a linking code on a phone; return the new device's JID. Raises UnknownNumber or ScanRefused."""
+        account = self.directory.phone(canonical(number))
+        return await self._linked(account, await self.clients.codes.type(account, code))
+
+    async def _linked(self, account: Account, device: Device) -> str:
         self._relay.announce_devices(account, device, "add")
         await self._journal.durable()
         return str(device.jid)

@@ -10,6 +10,7 @@ import pytest
 from integration.wa_emulator.conftest import PHONE, StartLibrary
 from integration.wa_emulator.library import Library, text_of
 from wa_emulator.ledger import Entry
+from wa_emulator.pairing import ScanRefused
 from wa_emulator.server import Emulator
 
 CONTACT = "15550100101"
@@ -37,6 +38,32 @@ async def test_pairs_by_qr_restarts_logs_in_and_connects(emulator: Emulator, sta
     assert library.named("PairStatus")[0]["ID"]["Device"] == 1
     assert emulator.clients.counters["logins"] == 1
     assert '<stream:error code="515"/>' in [line["stanza"] for line in emulator.transcript.last(200)]
+
+
+async def test_pairs_by_code(emulator: Emulator, start: StartLibrary) -> None:
+    await emulator.add_phone(ANOTHER, "Bob")
+    library = await start("new")
+    await library.wait(lambda event: event["kind"] == "qr")
+    shown = await library.call("pair-phone", number=ANOTHER)
+    assert shown["error"] == ""
+    assert await emulator.type_code(ANOTHER, shown["code"]) == f"{ANOTHER}:1@s.whatsapp.net"
+    await library.wait_for("Connected")
+    await emulator.send(CONTACT, ANOTHER, "linked by code")
+    assert text_of(await library.wait_for("Message")) == "linked by code"
+
+
+async def test_a_wrong_code_is_refused_and_the_right_one_still_works(emulator: Emulator, start: StartLibrary) -> None:
+    await emulator.add_phone(ANOTHER, "Bob")
+    with pytest.raises(ScanRefused, match="no client shows a code"):
+        await emulator.type_code(ANOTHER, "ABCD-EFGH")
+    library = await start("new")
+    await library.wait(lambda event: event["kind"] == "qr")
+    shown = await library.call("pair-phone", number=ANOTHER)
+    with pytest.raises(ScanRefused, match="not the code"):
+        await emulator.type_code(ANOTHER, "1111-1111")
+    assert emulator.directory.account(ANOTHER).devices == {}
+    await emulator.type_code(ANOTHER, shown["code"].lower())
+    await library.wait_for("Connected")
 
 
 async def test_a_contacts_messages_arrive_decrypted_and_in_order(emulator: Emulator, device: Library) -> None:

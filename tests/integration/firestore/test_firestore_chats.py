@@ -85,6 +85,15 @@ async def test_a_chat_is_called_what_the_other_person_last_called_themselves(sce
     ]
 
 
+async def test_an_old_copy_does_not_bring_an_old_name_back(scene: Scene) -> None:
+    store = await scene.store()
+    await store.write([message(1, at=LATER, sender_name="Grace"), message(2, at=LATER - 1000, sender_name="Ada")])
+    wire = Wire(store)
+    await store.write([message(1, at=LATER, sender_name="Grace")])
+    assert [chat.name for chat in await store.chats(ACCOUNT, 10)] == ["Ada"]
+    assert wire.writes == 1, "of a copy only itself is tried; its chat is up to date"
+
+
 async def test_a_batch_writes_each_chat_once(scene: Scene) -> None:
     store = await scene.store()
     wire = Wire(store)

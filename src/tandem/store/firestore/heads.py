@@ -10,7 +10,7 @@ version stays as it was: if the write was done after all, the next one fails on 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tandem.model.ids import AccountId, ChatId
@@ -38,11 +38,17 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A message that may be its chat's newest, at its position; ``name`` is what a batch has last called the chat."""
+    """A message that may be its chat's newest, at its position.
+
+    ``name`` is what a batch has last called the chat, ``news`` the same without the messages that were there before,
+    and ``news_at`` the newest time of those: an old copy's name counts only when the chat has missed it.
+    """
 
     message: Message
     position: str
     name: str = ""
+    news: str = ""
+    news_at: int | None = None
 
     @property
     def place(self) -> Place:
@@ -53,28 +59,35 @@ class Candidate:
         at = self.message.timestamp
         return head.at is None or at > head.at or (at == head.at and self.position > head.position)
 
-    def tied_with(self, head: Head) -> bool:
-        return self.message.timestamp == head.at and self.message.key != head.key
-
     def head_after(self, head: Head) -> Head:
         """Return what the chat's document should say, without its version."""
-        name = self.name if self.name and (not head.name or self.message.timestamp >= (head.at or 0)) else head.name
-        if not self.newer_than(head):
+        newer = self.newer_than(head)
+        told = self.name if newer or not head.name else self.news if self.news_at == head.at else ""
+        name = told or head.name
+        if not newer:
             return Head(head.at, head.key, head.position, name, head.version)
         return Head(self.message.timestamp, str(self.message.key), self.position, name, head.version)
 
 
-def newest(messages: Iterable[tuple[Message, str]]) -> list[Candidate]:
-    """Return one candidate for each chat among messages with their positions, in the order they came in."""
+def newest(messages: Iterable[tuple[Message, str, bool]]) -> list[Candidate]:
+    """Return one candidate for each chat.
+
+    The messages come in the order of their arrival, with their positions and whether they were there before.
+    """
     found: dict[Place, Candidate] = {}
-    for message, position in messages:
-        place = (message.account, message.chat)
-        known = found.get(place)
-        name = name_from(message) or (known.name if known else "")
-        if known is not None and position < known.position:
-            message, position = known.message, known.position  # noqa: PLW2901 - the newer one stays
-        found[place] = Candidate(message, position, name)
+    for message, position, copy in messages:
+        name = name_from(message)
+        news, news_at = ("", None) if copy else (name, message.timestamp)
+        candidate = Candidate(message, position, name, news, news_at)
+        known = found.get(candidate.place)
+        found[candidate.place] = candidate if known is None else _joined(known, candidate)
     return list(found.values())
+
+
+def _joined(known: Candidate, later: Candidate) -> Candidate:
+    top = known if later.position < known.position else later
+    times = [at for at in (known.news_at, later.news_at) if at is not None]
+    return replace(top, name=later.name or known.name, news=later.news or known.news, news_at=max(times, default=None))
 
 
 class Heads:

@@ -151,8 +151,16 @@ class Sink:
         raise StoreUnavailable("another writer keeps changing the same chats")
 
     async def _locate(self, drafts: Sequence[Draft]) -> None:
-        """Of copies as old as their chat's newest message only the first one's position tells which is newer."""
-        unsure = [draft for draft in drafts if draft.record.fate is Fate.PRESENT and self._tied(draft)]
+        """Give copies as old as their chat's newest message the position they were first written with."""
+        unsure = []
+        for draft in drafts:
+            head = self._heads.of((draft.message.account, draft.message.chat))
+            if draft.record.fate is not Fate.PRESENT or head is None or head.at != draft.message.timestamp:
+                continue
+            if draft.message.key == head.key:
+                draft.record.position = head.position
+            else:
+                unsure.append(draft)
         if not unsure:
             return
         found = await self._client.get([draft.name for draft in unsure], self._left(), ("position",))
@@ -160,13 +168,10 @@ class Sink:
             if draft.name in found:
                 draft.record.position = fields_of(found[draft.name]).get("position", "")
 
-    def _tied(self, draft: Draft) -> bool:
-        head = self._heads.of((draft.message.account, draft.message.chat))
-        return head is not None and Candidate(draft.message, draft.record.position).tied_with(head)
-
     def _touches(self, drafts: Sequence[Draft], *, certain: bool) -> Iterator[tuple[Candidate, Head, object]]:
         """The writes of chats that these drafts bring forward; ``certain`` leaves out what a copy could feign."""
-        for candidate in newest((draft.message, draft.record.position) for draft in drafts):
+        arrived = ((one.message, one.record.position, one.record.fate is Fate.PRESENT) for one in drafts)
+        for candidate in newest(arrived):
             head = self._heads.of(candidate.place)
             if head is None or (certain and head.at is not None and candidate.message.timestamp <= head.at):
                 continue

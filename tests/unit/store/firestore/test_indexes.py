@@ -28,7 +28,7 @@ def written(collection: str) -> set[str]:
         odd = Event("id", EventType.ALERT, "text", 1.0, data={"": 1})
         return set(event_write(NAMES, event, 1).update.fields) | set(event_write(NAMES, odd, 1).update.fields)
     heads = Heads(NAMES)
-    [candidate] = newest([(one, position(one.timestamp, 1))])
+    [candidate] = newest([(one, position(one.timestamp, 1), False)])
     heads.learn([candidate.place], {})
     head = heads.of(candidate.place)
     assert head is not None

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -68,9 +69,9 @@ class Host:
                 self._courier.hand_up(record.sequence, record.code, record.arrived_at, record.payload)
         journal.leftover = ()
 
-    def _guarded(self, work: object) -> None:
+    def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
         try:
-            work()  # type: ignore[operator]
+            work(*arguments)
         except BaseException as error:  # noqa: BLE001 - a thread that died would leave a host that only looks alive
             self._fail(error)
 
@@ -126,7 +127,7 @@ class Host:
             if frame.kind is Kind.ACK:
                 self._acknowledge(frame.number("sequence"))
             elif frame.kind is Kind.COMMAND:
-                threading.Thread(target=self._guarded, args=(lambda f=frame: self._execute(f),), daemon=True).start()
+                threading.Thread(target=self._guarded, args=(self._execute, frame), daemon=True).start()
             elif frame.kind is Kind.QUIT:
                 self._quit()
             else:

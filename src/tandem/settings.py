@@ -74,6 +74,13 @@ class WriterSettings(BaseModel):
     deadline: Seconds = Field(10.0, description="Seconds one write may take.")
 
 
+class FirestoreSettings(BaseModel):
+    """Which database, when messages go to Firestore."""
+
+    project: str = Field("", description="Google Cloud project. Empty: the service account's own.")
+    database: str = Field("(default)", description="Database of the project.")
+
+
 class LogSettings(BaseModel):
     """Logs: one JSON line each on stdout in production, readable lines on a terminal."""
 
@@ -131,6 +138,7 @@ class Settings(BaseSettings):
     session: SessionSettings = SessionSettings()
     queue: QueueSettings = QueueSettings()
     writer: WriterSettings = WriterSettings()
+    firestore: FirestoreSettings = FirestoreSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("emulator")

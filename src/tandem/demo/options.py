@@ -30,4 +30,6 @@ class DemoOptions:
             raise Misconfigured("--rate must be above 0 and at most 500 messages a second")
         if not 5 <= self.duration <= 3600:  # noqa: PLR2004 - shorter shows nothing
             raise Misconfigured("--duration must be between 5 and 3600 seconds")
+        if self.store not in {"sqlite", "firestore"}:
+            raise Misconfigured("--store must be sqlite or firestore")
         return self

@@ -98,16 +98,21 @@ class DaemonProcess:
     """The daemon under test: started, killed, started again, on the same data directory."""
 
     def __init__(
-        self, port: int, emulator_port: int, data: Path, store: str, on_log: Callable[[LogLine], None]
+        self,
+        port: int,
+        emulator_port: int,
+        data: Path,
+        on_log: Callable[[LogLine], None],
+        environment: Mapping[str, str],
     ) -> None:
         self.port = port
         self._on_log = on_log
         self._environment = {
             "PORT": str(port),
             "TANDEM_DATA_DIR": str(data),
-            "TANDEM_STORE": store,
             "TANDEM_EMULATOR": f"127.0.0.1:{emulator_port}",
             "TANDEM_LOG__FORMAT": "json",
+            **environment,
         }
         self.child = Child(_DAEMON, ["run"], self._environment)
         self.lines: list[str] = []
@@ -152,5 +157,5 @@ def _command_line(pid: int) -> list[str]:
 
 def _inherited() -> dict[str, str]:
     """The environment without settings of a real deployment: a demo must not touch one."""
-    foreign = ("TANDEM_", "RAILWAY_", "FIREBASE_", "GOOGLE_")
+    foreign = ("TANDEM_", "RAILWAY_", "FIREBASE_", "FIRESTORE_", "GOOGLE_")
     return {name: value for name, value in os.environ.items() if not name.startswith(foreign) and name != "PORT"}

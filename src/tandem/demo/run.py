@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from tandem.clock import SystemClock
 from tandem.demo.chaos import Chaos
 from tandem.demo.clients import DemoFailed
 from tandem.demo.options import DemoOptions
@@ -19,7 +18,6 @@ from tandem.demo.scene import Scene, Tell
 from tandem.demo.traffic import Traffic
 from tandem.demo.verdict import Report, downtimes, judge
 from tandem.model.ids import AccountId
-from tandem.store.sqlite import SqliteStore
 
 _SETTLE = 60.0
 _POLL = 0.2
@@ -114,7 +112,7 @@ async def _judged(scene: Scene, traffic: Traffic, chaos: Chaos) -> Report:
 
 async def _stored(scene: Scene) -> list[str]:
     """Message ids of every inbound message in the store, as often as it has them."""
-    store = SqliteStore(scene.data, SystemClock())
+    store = scene.open_store()
     await store.open()
     try:
         found = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,10 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tandem.clock import SystemClock
+from tandem.demo import firestore
 from tandem.demo.clients import DemoFailed, Emulator, Tandem
 from tandem.demo.options import DemoOptions
 from tandem.demo.processes import DaemonProcess, LogLine, emulator, free_port
 from tandem.demo.verdict import Fault, Move
+from tandem.settings import load
+from tandem.store.choice import choose_store
+from tandem.store.port import Store
 
 Tell = Callable[[str], None]
 _UP = 20.0
@@ -56,19 +61,22 @@ class Log:
 class Scene:
     """Everything that runs. Use as an async context manager; leaving it ends every process it started."""
 
-    def __init__(self, options: DemoOptions, tell: Tell) -> None:
+    def __init__(self, options: DemoOptions, tell: Tell, environment: Mapping[str, str] | None = None) -> None:
+        """``environment``: settings of the daemon beyond those that the scene gives it."""
         self.options = options
         self.log = Log()
         self.faults: list[Fault] = []
         self.actors = _cast(options.accounts)
         self._tell = tell
+        self._environment = dict(environment or {})
         self._stack = AsyncExitStack()
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="tandem-demo-")))
         port = free_port()
         self._emulator = emulator(port, self._folder / "emulator.state")
         self._emulator_port = port
         self.data = self._folder / "data"
-        self.daemon = DaemonProcess(options.port or free_port(), port, self.data, options.store, self._on_log)
+        self.daemon = self._daemon({"TANDEM_STORE": "sqlite"})
+        self.firestore = ""
 
     async def __aenter__(self) -> Self:
         try:
@@ -111,6 +119,14 @@ class Scene:
         await self.daemon.start()
         await self.tandem.wait_until_up("/readyz", _UP, "the daemon")
 
+    def open_store(self) -> Store:
+        """Return the store that the daemon writes to, not opened yet."""
+        overrides: dict[str, object] = {"data_dir": self.data, "store": self.options.store}
+        if self.firestore:
+            overrides["firestore_emulator_host"] = self.firestore
+            overrides["firestore"] = {"project": firestore.PROJECT}
+        return choose_store(load(overrides), SystemClock())[0]
+
     async def restart_emulator(self) -> None:
         """End the emulator and start it again on the state it kept."""
         await self._emulator.end()
@@ -122,7 +138,23 @@ class Scene:
         if code != 0:
             raise DemoFailed(f"the daemon did not end cleanly (exit code {code})")
 
+    def _daemon(self, environment: Mapping[str, str]) -> DaemonProcess:
+        port = self.options.port or free_port()
+        return DaemonProcess(port, self._emulator_port, self.data, self._on_log, {**environment, **self._environment})
+
+    async def _with_firestore(self) -> None:
+        self.firestore = await self._stack.enter_async_context(firestore.running())
+        self.daemon = self._daemon(
+            {
+                "TANDEM_STORE": "firestore",
+                "FIRESTORE_EMULATOR_HOST": self.firestore,
+                "TANDEM_FIRESTORE__PROJECT": firestore.PROJECT,
+            }
+        )
+
     async def _start(self) -> None:
+        if self.options.store == "firestore":
+            await self._with_firestore()
         await self._emulator.start(lambda _line: None)
         self.emulator = await self._stack.enter_async_context(Emulator(self._emulator_port))
         await self.emulator.wait_until_up("/control/root-key", _UP, "the emulator")

@@ -182,3 +182,19 @@ def test_with_a_token_one_logs_in_and_out(browse: Browse) -> None:
         page.says("live", "#link")
         page.find("form[action='/logout'] button").click()
         page.until(lambda: page.find("#token"))
+
+
+def test_a_flood_of_events_does_not_hold_the_page_up(browse: Browse, daemon: Running) -> None:
+    account = daemon.do(daemon.world.add())
+    page = Page(browse(), daemon)
+    page.says("live", "#link")
+    daemon.call(daemon.world.accounts.go_online, account, Slot.PRIMARY)
+
+    def flooded() -> bool:
+        for _ in range(50):
+            daemon.call(daemon.world.events, EventType.MESSAGE_SENT, "Message sent")
+        return "Online" in page.text("[data-slot=primary].slot")
+
+    page.until(flooded)
+    assert "Message sent" not in page.text("#events")
+    page.untroubled()

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Annotated, TypeVar
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from tandem.api.problems import Refused
@@ -77,6 +78,8 @@ async def body_of(request: web.Request, model: type[Model], *, optional: bool = 
     try:
         async with asyncio.timeout(_BODY_DEADLINE):
             raw = await request.read()
+    except (web.RequestPayloadError, HttpProcessingError, ConnectionError):
+        raise Rejected("the body broke off, or is not in the encoding that it says; send it again") from None
     except TimeoutError:
         raise Refused(408, "request_timeout", "the body did not arrive in time; send it again") from None
     try:

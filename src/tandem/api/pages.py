@@ -20,6 +20,7 @@ from tandem.api.views import ServiceStatus, summary_of
 
 _LOGIN_COOKIE = "tandem_login"
 _EVENTS_SHOWN = 40
+_EVENTS_SEARCHED = 400
 _FOLDER = files("tandem.api") / "dashboard"
 _STATIC = {
     "/dashboard/app.css": "text/css",
@@ -116,7 +117,7 @@ def _live(request: web.Request, context: Context) -> dict[str, object]:
         "accounts": account_cards(views, parts.figures, full=caller.admin),
         "headline": text,
         "tone": tone,
-        "events": event_rows(parts.events.recent(_EVENTS_SHOWN), names),
+        "events": event_rows(parts.events.recent(_EVENTS_SEARCHED), names)[:_EVENTS_SHOWN],
         "not_ready": parts.readiness() or "",
         "admin": caller.admin,
         "locked": context.settings.api_token is not None,

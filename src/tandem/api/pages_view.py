@@ -44,6 +44,7 @@ _WHAT_TO_DO: Mapping[SessionState, str] = {
     SessionState.PARKED: "It kept failing, so Tandem stopped trying. Look at the events, then try again.",
 }
 _RESTARTABLE = frozenset({SessionState.CONFLICT, SessionState.PARKED})
+_ROUTINE = frozenset({EventType.BATCH_SAVED, EventType.MESSAGE_SENT})
 _TONES: Mapping[EventType, str] = {
     EventType.ALERT: "bad",
     EventType.DEAD_LETTER: "bad",
@@ -232,4 +233,5 @@ def event_rows(events: Sequence[Event], names: Mapping[AccountId, str]) -> list[
             reason="" if event.reason in event.message else event.reason,
         )
         for event in events
+        if event.type not in _ROUTINE
     ]

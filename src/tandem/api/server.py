@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import re
 import socket
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from functools import cached_property
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from tandem.api import accounts, auth, events, health, messages, openapi, pages, qr
 from tandem.api.context import CONTEXT, REQUEST_ID, Context, context_of
@@ -89,6 +91,7 @@ class ApiServer:
                 f"refusing to listen on {self.host} without a token: set TANDEM_API_TOKEN (openssl rand -hex 32), "
                 "or listen on 127.0.0.1"
             )
+        logging.getLogger("aiohttp.server").addFilter(_no_malformed)
         self._runner = web.AppRunner(application(self._context), access_log=None, shutdown_timeout=_SHUTDOWN)
         await self._runner.setup()
         try:
@@ -186,6 +189,12 @@ def _log_request(request: web.Request, status: int, seconds: float) -> None:
         duration_ms=round(seconds * 1000, 1),
         request_id=request[REQUEST_ID],
     )
+
+
+def _no_malformed(record: logging.LogRecord) -> bool:
+    """Leave malformed HTTP, as scanners send it all day, out of the log: it was answered with 400."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return not (kind and issubclass(kind, HttpProcessingError))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from heapq import merge
+from itertools import islice
 
 import structlog
 
@@ -30,7 +32,8 @@ _LEVELS: Mapping[EventType, str] = {
     EventType.SESSION_OFFLINE: "warning",
     EventType.STORE_DEGRADED: "error",
 }
-_UNSEEN = frozenset({EventType.HOST_LOG})  # would wash everything else out of the ring
+_UNSEEN = frozenset({EventType.HOST_LOG})  # for the log alone
+_ROUTINE = frozenset({EventType.BATCH_SAVED, EventType.MESSAGE_SENT})  # kept apart, to wash nothing else out
 
 
 class Subscription:
@@ -79,7 +82,9 @@ class EventStream:
         self._clock = clock
         self._random = random
         self._redactor = redactor or Redactor()
-        self._ring: deque[Event] = deque(maxlen=keep)
+        self._notable: deque[tuple[int, Event]] = deque(maxlen=keep)
+        self._routine: deque[tuple[int, Event]] = deque(maxlen=keep // 2)
+        self._sequence = 0
         self._counts: Counter[EventType] = Counter()
         self._subscriptions: set[Subscription] = set()
         self._listeners: list[Callable[[Event], None]] = []
@@ -123,14 +128,13 @@ class EventStream:
 
     def recent(self, limit: int, type: EventType | None = None, account: AccountId | None = None) -> Sequence[Event]:  # noqa: A002
         """Return the newest ``limit`` events that match, newest first, of those still held."""
-        matching = (
-            event for event in reversed(self._ring) if type in {None, event.type} and account in {None, event.account}
-        )
-        return [event for event, _ in zip(matching, range(limit), strict=False)]
+        held = merge(reversed(self._notable), reversed(self._routine), key=_sequence, reverse=True)
+        matching = (event for _, event in held if type in {None, event.type} and account in {None, event.account})
+        return list(islice(matching, limit))
 
     def after(self, event_id: str) -> Sequence[Event]:
         """Return what came after an event, oldest first; nothing if that one is not held any more."""
-        events = list(self._ring)
+        events = [event for _, event in merge(self._notable, self._routine, key=_sequence)]
         for index, event in enumerate(events):
             if event.id == event_id:
                 return events[index + 1 :]
@@ -153,7 +157,9 @@ class EventStream:
 
     def _tell(self, event: Event) -> None:
         if event.type not in _UNSEEN:
-            self._ring.append(event)
+            self._sequence += 1
+            ring = self._routine if event.type in _ROUTINE else self._notable
+            ring.append((self._sequence, event))
             for subscription in self._subscriptions:
                 subscription.offer(event)
         for listener in self._listeners:
@@ -175,6 +181,10 @@ class EventStream:
             fields["reason"] = event.reason
         extra = {key: value for key, value in event.data.items() if key not in _RESERVED}
         getattr(_log, _LEVELS.get(event.type, "info"))(str(event.type), **fields, **extra)
+
+
+def _sequence(entry: tuple[int, Event]) -> int:
+    return entry[0]
 
 
 _RESERVED = frozenset({"event", "message", "level", "timestamp", "account", "slot", "generation", "reason", "exc_info"})

@@ -26,7 +26,7 @@ _LEGACY_GROUP = re.compile(r"(?<!\w)(\d{7,15})(?=-\d{9,11}@g\.us\b)")
 _INTERNATIONAL = re.compile(r"(?<!\w)(?:\+|00)\d(?:[\s().-]{0,2}\d){6,14}(?!\w)")
 _GROUPED = re.compile(r"(?<![\w.-])(?:\d{1,3}[ -])?(?:\(\d{3}\) ?|\d{3}[ -])\d{3}[ -]\d{4}(?![\w-])")
 # Unix seconds and milliseconds of this age pass: no E.164 number starts with 1 and has 10 or 13 digits.
-_PLAIN = re.compile(r"(?<!\w)(?<!\d\.)(?!1[6-9]\d{8}(?:\d{3})?(?!\d))\d{8,15}(?![\w@])")
+_PLAIN = re.compile(r"(?<![0-9A-Za-z])(?<!\d\.)(?!1[6-9]\d{8}(?:\d{3})?(?!\d))\d{8,15}(?![0-9A-Za-z@])")
 
 
 class Redactor:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 
 import pytest
+from structlog.testing import capture_logs
 
 from tandem.errors import NotOnline, PoisonMessage
-from unit.api.world import READER, Api
+from unit.api.world import ADMIN, READER, Api
 
 PROBLEM_KEYS = {"type", "title", "status", "detail", "success", "error", "request_id"}
 ABSENT = "0123456789abcdef"
@@ -182,3 +184,38 @@ async def test_wrong_tokens_are_401(api: Api) -> None:
 
 async def test_the_read_token_may_not_change(api: Api) -> None:
     await _problem(api, 403, "forbidden", "POST", "/api/whatsapp/add-account", token=READER, json={"phone": "x"})
+
+
+async def _raw(api: Api, request: bytes) -> bytes:
+    """Send bytes as they are, wait a quarter of a second for the first line that comes back, and hang up."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.world.server.port)
+    writer.write(request)
+    answer = b""
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        async with asyncio.timeout(0.25):
+            answer = await reader.readline()
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+    return answer
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [b"GET /x HTTQ/1.1\r\n\r\n", b"\x16\x03\x01\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"1" * 9000 + b"\r\n\r\n"],
+)
+async def test_what_is_no_http_is_400_and_no_error_in_the_log(
+    api: Api, request_line: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert b" 400 " in await _raw(api, request_line)
+    assert not [record for record in caplog.records if record.name == "aiohttp.server"]
+
+
+async def test_a_body_that_breaks_off_or_lies_about_its_encoding_is_the_clients_fault(api: Api) -> None:
+    head = f"POST /api/whatsapp/add-account HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN}\r\n".encode()
+    lie = await _raw(api, head + b"Content-Length: 5\r\nContent-Encoding: gzip\r\n\r\nxxxxx")
+    assert b" 400 " in lie
+    with capture_logs() as logs:
+        await _raw(api, head + b'Content-Length: 50\r\n\r\n{"phone":')
+        await asyncio.sleep(0.05)
+    assert {line["status"] for line in logs} == {400}

@@ -51,13 +51,25 @@ def test_an_event_is_kept_counted_and_logged_once(events: EventStream) -> None:
 
 def test_the_ring_is_bounded_and_newest_first(events: EventStream) -> None:
     for count in range(9):
-        events(EventType.BATCH_SAVED, "Saved", count=count)
+        events(EventType.SESSION_STATE, "Connecting", count=count)
     assert [event.data["count"] for event in events.recent(3)] == [8, 7, 6]
     assert len(events.recent(100)) == 5
-    assert events.counts()[EventType.BATCH_SAVED] == 9
+    assert events.counts()[EventType.SESSION_STATE] == 9
     third = events.recent(100)[2]
     assert [event.data["count"] for event in events.after(third.id)] == [7, 8]
     assert events.after("forgotten") == []
+
+
+def test_routine_washes_nothing_out(events: EventStream) -> None:
+    events(EventType.SESSION_OFFLINE, "Offline")
+    for _ in range(50):
+        events(EventType.MESSAGE_SENT, "Sent")
+        events(EventType.BATCH_SAVED, "Saved")
+    assert [event.type for event in events.recent(99)] == [
+        EventType.BATCH_SAVED,
+        EventType.MESSAGE_SENT,
+        EventType.SESSION_OFFLINE,
+    ]
 
 
 def test_a_hosts_own_lines_are_logged_but_wash_nothing_out(events: EventStream) -> None:

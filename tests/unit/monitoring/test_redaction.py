@@ -17,6 +17,7 @@ QR = "2@AbCdEfGhIjKlMnOp+/=,QrStUvWxYz0123456789=,abcdefghijklmnop,ABCDEFGHIJKLM
         f"call {NUMBER}.",
         f"({NUMBER})",
         f"number={NUMBER}",
+        f"user_{NUMBER}_backup",
         f'{{"phone":"{NUMBER}"}}',
         "+1 202 555 0123",
         "+1 (202) 555-0123",

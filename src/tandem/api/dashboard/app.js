@@ -91,6 +91,7 @@ function drop(node) {
 
 let timer = 0;
 let looking = false;
+let hurrying = false;
 let again = false;
 
 async function look() {
@@ -99,7 +100,7 @@ async function look() {
     return;
   }
   looking = true;
-  again = false;
+  again = hurrying = false;
   clearTimeout(timer);
   try {
     const response = await fetch("/dashboard/live", { headers: { Accept: "text/html" } });
@@ -122,6 +123,11 @@ function show(text) {
 }
 
 function soon() {
+  if (hurrying || looking) {
+    again = true;
+    return;
+  }
+  hurrying = true; // however much happens after this, the look is not put off again
   clearTimeout(timer);
   timer = setTimeout(look, AT_LEAST);
 }

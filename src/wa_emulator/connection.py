@@ -74,7 +74,7 @@ class Connection:
 
     @property
     def label(self) -> str:
-        """The device as logs and transcripts name it: without the number's digits there is nothing to diagnose."""
+        """The device as the transcript names it; the log does without, for it must not show numbers."""
         return str(self.device.jid) if self.device else "-"
 
     def post(self, node: Node) -> None:

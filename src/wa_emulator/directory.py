@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from wa_emulator.journal import Journal
-from wa_emulator.nodes import JID, LID_SERVER, USER_SERVER, Node
+from wa_emulator.nodes import JID, LID_SERVER, SERVER, USER_SERVER, Attributes, Node
 from wa_emulator.participant import Address, Participant
 from wa_emulator.signal_session import Bundle
 
@@ -22,6 +23,8 @@ MOST_LINKED_DEVICES: Final = 4
 """WhatsApp's limit beside the phone itself."""
 
 _DEVICE_IDS: Final = 99
+_FEW_PREKEYS: Final = 5
+"""Clients upload more when they hear of fewer than five."""
 _NUMBER = re.compile(r"\+?([1-9][0-9]{6,14})")
 _LID_DIGITS: Final = 10**14
 
@@ -82,7 +85,7 @@ class Device:
         return Address(self.account.lid, self.id)
 
     def take_bundle(self) -> Bundle:
-        """Return a prekey bundle, using up one prekey if there is one left."""
+        """Return a prekey bundle, using up one prekey if there is one left. See ``Directory.take_bundle``."""
         number = next(iter(self.prekeys), None)
         prekey = self.prekeys.pop(number) if number is not None else None
         return Bundle(
@@ -118,6 +121,8 @@ class Account:
     """If set, each shown message is answered by this text, with ``{text}`` replaced."""
     devices: dict[int, Device] = field(default_factory=dict)
     next_device: int = 1
+    watchers: set[Device] = field(default_factory=set)
+    """Linked devices anywhere that have asked for the device list, and so must hear of changes."""
 
     @property
     def jid(self) -> JID:
@@ -220,6 +225,17 @@ class Directory:
             self.dequeue(device, key)
         for account in self:
             account.phone.forget(device.address)
+            account.watchers.discard(device)
+
+    def take_bundle(self, device: Device) -> Bundle:
+        """Return a device's prekey bundle. A connected device that has few prekeys left is told to upload more."""
+        bundle = device.take_bundle()
+        self.save_device(device)
+        if len(device.prekeys) < _FEW_PREKEYS and device.connection is not None:
+            count = Node("count", {"value": len(device.prekeys)})
+            attributes: Attributes = {"from": SERVER, "type": "encrypt", "id": secrets.token_hex(8)}
+            device.connection.post(Node("notification", attributes, [count]))
+        return bundle
 
     def save(self, account: Account) -> None:
         self._journal.save("account", account.number, account.record)

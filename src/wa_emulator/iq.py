@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -11,9 +10,7 @@ from wa_emulator.directory import Account, Device, Directory
 from wa_emulator.nodes import JID, SERVER, Attributes, Node, ProtocolViolation, Value
 from wa_emulator.phones import bundle_nodes
 
-_FEW_PREKEYS: Final = 10
 _MOST_PREKEYS: Final = 5_000
-_KEY_ID_BYTES: Final = 3
 _REGISTRATION_BYTES: Final = 4
 _MISSING = "404"
 
@@ -59,12 +56,11 @@ class InfoQueries:
         connection.post(result(node, Node("count", {"value": len(device.prekeys)})))
 
     def _take_prekeys(self, device: Device, connection: Connection, node: Node) -> None:
-        device.registration_id = int.from_bytes(node.need_child("registration").data(), "big")
-        device.identity = node.need_child("identity").data()
+        device.registration_id = node.need_child("registration").integer()
+        device.identity = node.need_child("identity").key()
         _take_signed_prekey(device, node)
         for key in node.need_child("list").children:
-            number = int.from_bytes(key.need_child("id").data(), "big")
-            device.prekeys[number] = key.need_child("value").data()
+            device.prekeys[key.need_child("id").integer()] = key.need_child("value").key()
         if len(device.prekeys) > _MOST_PREKEYS:
             raise ProtocolViolation("too many prekeys")
         self._directory.save_device(device)
@@ -86,9 +82,7 @@ class InfoQueries:
             published = account.phone.publish()
             bundle, signature = published.bundle, published.signature
         elif device is not None:
-            bundle, signature = device.take_bundle(), device.signature
-            self._directory.save_device(device)
-            self.ask_for_prekeys(device)
+            bundle, signature = self._directory.take_bundle(device), device.signature
         else:
             return Node("user", {"jid": jid}, [Node("error", {"code": _MISSING, "text": "item-not-found"})])
         children = [
@@ -98,27 +92,22 @@ class InfoQueries:
         ]
         return Node("user", {"jid": jid}, children)
 
-    def ask_for_prekeys(self, device: Device) -> None:
-        """Tell a connected device that few of its prekeys are left."""
-        if len(device.prekeys) == _FEW_PREKEYS and device.connection is not None:
-            count = Node("count", {"value": len(device.prekeys)})
-            attributes: Attributes = {"from": SERVER, "type": "encrypt", "id": secrets.token_hex(8)}
-            device.connection.post(Node("notification", attributes, [count]))
-
-    def _usync(self, _device: Device, connection: Connection, node: Node) -> None:
+    def _usync(self, device: Device, connection: Connection, node: Node) -> None:
         request = node.need_child("usync")
         kinds = [kind.tag for kind in request.need_child("query").children]
-        users = [self._usync_user(user, kinds) for user in request.need_child("list").children]
+        users = [self._usync_user(device, user, kinds) for user in request.need_child("list").children]
         attributes: dict[str, Value] = {name: request.text(name) for name in ("sid", "mode", "context")}
         attributes |= {"index": "0", "last": "true"}
         content = [Node("result", {}, [Node(kind) for kind in kinds]), Node("list", {}, users)]
         connection.post(result(node, Node("usync", attributes, content)))
 
-    def _usync_user(self, user: Node, kinds: list[str]) -> Node:
+    def _usync_user(self, device: Device, user: Node, kinds: list[str]) -> Node:
         jid, asked = _asked_for(user)
         account = self._directory.find_or_make(jid)
         if account is not None and not account.on_whatsapp:
             account = None
+        if account is not None and "devices" in kinds:
+            account.watchers.add(device)
         answers = (_usync_answer(kind, account, asked) for kind in kinds)
         attributes: dict[str, Value] = {"jid": jid}
         if account is not None and asked:
@@ -166,8 +155,8 @@ def _answer_nothing(_device: Device, connection: Connection, node: Node) -> None
 
 def _take_signed_prekey(device: Device, node: Node) -> None:
     signed = node.need_child("skey")
-    device.signed_prekey_id = int.from_bytes(signed.need_child("id").data(), "big")
-    device.signed_prekey = signed.need_child("value").data()
+    device.signed_prekey_id = signed.need_child("id").integer()
+    device.signed_prekey = signed.need_child("value").key()
     device.signature = signed.need_child("signature").data()
 
 

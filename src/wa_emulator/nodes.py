@@ -9,6 +9,8 @@ from typing import NamedTuple
 USER_SERVER = "s.whatsapp.net"
 LID_SERVER = "lid"
 GROUP_SERVER = "g.us"
+_KEY_BYTES = 32
+_LONGEST_DEVICE = 5
 
 
 class ProtocolViolation(Exception):  # noqa: N818 - it names what the client did
@@ -39,7 +41,7 @@ class JID(NamedTuple):
         """Read ``user:device@server``. Raises ProtocolViolation if it is not of that form."""
         address, _, server = text.rpartition("@")
         user, _, device = address.partition(":")
-        if not server or (device and not device.isdecimal()):
+        if not server or (device and not device.isdecimal()) or len(device) > _LONGEST_DEVICE:
             raise ProtocolViolation("an address is not of the form user:device@server")
         return cls(user, server, int(device or 0))
 
@@ -89,6 +91,13 @@ class Node:
             raise ProtocolViolation(f"<{self.tag}> has no {name}")
         return text
 
+    def number(self, name: str, default: int) -> int:
+        """Return an attribute as a number. Raises ProtocolViolation if it is present and none."""
+        text = self.text(name)
+        if text and not text.isdecimal():
+            raise ProtocolViolation(f"<{self.tag}> has a {name} that is no number")
+        return int(text) if text else default
+
     def jid(self, name: str) -> JID | None:
         """Return an attribute as an address, whether it was sent as one or as text; None if absent."""
         value = self.attributes.get(name)
@@ -110,6 +119,17 @@ class Node:
         if not isinstance(self.content, bytes):
             raise ProtocolViolation(f"<{self.tag}> carries no data")
         return self.content
+
+    def key(self) -> bytes:
+        """Return the content if it is the 32 bytes of a key. Raises ProtocolViolation."""
+        data = self.data()
+        if len(data) != _KEY_BYTES:
+            raise ProtocolViolation(f"<{self.tag}> is not a key of {_KEY_BYTES} bytes")
+        return data
+
+    def integer(self) -> int:
+        """Return the content as a big-endian number, as key ids travel."""
+        return int.from_bytes(self.data(), "big")
 
     def outline(self) -> str:
         """Describe the node for the transcript: attributes in full, data only by its length."""

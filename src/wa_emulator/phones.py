@@ -93,11 +93,11 @@ class Phones:
             return []
         entry = self._ledger.find(phone.number, node.need_text("id"))
         retry = node.need_child("retry")
-        count = int(retry.text("count") or "1")
+        count = retry.number("count", 1)
         if entry is None or entry.text is None or count > _MOST_RETRIES:
             return []
-        phone.phone.begin_session(device.address, _bundle_of_receipt(device, node))
-        self._directory.save_device(device)
+        bundle = _bundle_in(node) or self._directory.take_bundle(device)
+        phone.phone.begin_session(device.address, bundle)
         recipient = self._directory.account(entry.recipient)
         make = self._own_copy if device.account is phone and recipient is not phone else self._copy
         return [make(entry, phone, recipient, device, count)]
@@ -127,7 +127,9 @@ class Phones:
     def _encrypted(  # noqa: PLR0917
         self, entry: Entry, sender: Account, device: Device, attributes: Attributes, plaintext: bytes, count: int
     ) -> Mail:
-        kind, ciphertext = sender.phone.encrypt(device.address, pad(plaintext), lambda: self._bundle(device))
+        kind, ciphertext = sender.phone.encrypt(
+            device.address, pad(plaintext), lambda: self._directory.take_bundle(device)
+        )
         encrypted = Node("enc", {"v": "2", "type": kind, "count": count or None}, ciphertext)
         stanza: Attributes = {
             "from": sender.lid_jid,
@@ -139,15 +141,10 @@ class Phones:
         }
         return Mail(device, Node("message", stanza, [encrypted]), entry)
 
-    def _bundle(self, device: Device) -> Bundle:
-        bundle = device.take_bundle()
-        self._directory.save_device(device)
-        return bundle
-
     def _ask_again(self, recipient: Account, sender: Sender, entry: Entry, part: Node) -> list[Mail]:
         """Send a retry receipt with a fresh bundle, as a phone does for what it cannot decrypt."""
         device = sender.account.devices.get(sender.device)
-        count = int(part.text("count") or "0") + 1
+        count = part.number("count", 0) + 1
         if device is None or count > _MOST_RETRIES:
             return []
         published = recipient.phone.publish()
@@ -191,19 +188,19 @@ def bundle_nodes(bundle: Bundle, signature: bytes) -> list[Node]:
     return nodes
 
 
-def _bundle_of_receipt(device: Device, node: Node) -> Bundle:
-    """Return the bundle inside a retry receipt, or else the next one from the directory."""
+def _bundle_in(node: Node) -> Bundle | None:
+    """Return the bundle inside a retry receipt, if there is one."""
     keys = node.child("keys")
     if keys is None:
-        return device.take_bundle()
+        return None
     signed, key = keys.need_child("skey"), keys.child("key")
     return Bundle(
-        registration_id=int.from_bytes(node.need_child("registration").data(), "big"),
-        identity=keys.need_child("identity").data(),
-        signed_prekey_id=int.from_bytes(signed.need_child("id").data(), "big"),
-        signed_prekey=signed.need_child("value").data(),
-        prekey_id=int.from_bytes(key.need_child("id").data(), "big") if key else None,
-        prekey=key.need_child("value").data() if key else None,
+        registration_id=node.need_child("registration").integer(),
+        identity=keys.need_child("identity").key(),
+        signed_prekey_id=signed.need_child("id").integer(),
+        signed_prekey=signed.need_child("value").key(),
+        prekey_id=key.need_child("id").integer() if key else None,
+        prekey=key.need_child("value").key() if key else None,
     )
 
 

@@ -125,8 +125,8 @@ class Relay:
             self._confirm(device, ("message", message_id))
 
     def announce_devices(self, account: Account, device: Device, change: str) -> None:
-        """Tell everyone's linked devices that a device was linked (``add``) or is gone (``remove``)."""
-        for listener in (d for other in self._directory for d in other.devices.values() if d is not device):
+        """Tell those who know the device list that a device was linked (``add``) or is gone (``remove``)."""
+        for listener in {*account.devices.values(), *account.watchers} - {device}:
             for user, changed in ((account.lid_jid, device.lid), (account.jid, device.jid)):
                 devices = [JID(user.user, user.server, number) for number in account.device_ids()]
                 child = Node(change, {"device_hash": participant_hash(devices)}, [Node("device", {"jid": changed})])

@@ -249,3 +249,15 @@ async def test_a_removed_device_is_logged_out_and_must_pair_again(
     async with asyncio.timeout(5):
         while emulator.directory.account(PHONE).devices:
             await asyncio.sleep(0.02)
+
+
+async def test_a_device_that_runs_out_of_prekeys_uploads_more(emulator: Emulator, device: Library) -> None:
+    (linked,) = emulator.directory.account(PHONE).devices.values()
+    while len(linked.prekeys) > 5:
+        linked.take_bundle()
+    for number in range(7):
+        await emulator.send(f"4477009001{number:02}", PHONE, "a stranger")
+    await device.wait_for("Message", 7)
+    async with asyncio.timeout(5):
+        while len(linked.prekeys) < 20:
+            await asyncio.sleep(0.02)

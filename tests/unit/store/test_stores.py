@@ -9,13 +9,11 @@ from pathlib import Path
 import pytest
 
 from support.virtual_time import VirtualClock
-from tandem.errors import DataUnusable, Misconfigured, StoreUnavailable
+from tandem.errors import DataUnusable, StoreUnavailable
 from tandem.model.account import Account
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId, ChatId, MessageKey
 from tandem.model.states import Slot
-from tandem.settings import Settings
-from tandem.store import choose_store
 from tandem.store.memory import MemoryStore
 from tandem.store.port import Store
 from tandem.store.sqlite import SqliteStore
@@ -174,13 +172,3 @@ async def test_a_damaged_store_is_set_aside(tmp_path: Path) -> None:
         await store.open()
     await store.close()
     assert len(list(tmp_path.glob("store.db.corrupt-*"))) == 1
-
-
-def test_auto_takes_the_embedded_store(tmp_path: Path) -> None:
-    assert choose_store(Settings(store="auto", data_dir=tmp_path), VirtualClock()).name == "sqlite"
-    assert choose_store(Settings(store="sqlite", data_dir=tmp_path), VirtualClock()).name == "sqlite"
-
-
-def test_firestore_is_refused_until_it_is_built(tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match="TANDEM_STORE=sqlite"):
-        choose_store(Settings(store="firestore", data_dir=tmp_path), VirtualClock())

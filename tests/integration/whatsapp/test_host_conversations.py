@@ -6,10 +6,7 @@ import secrets
 import time
 from pathlib import Path
 
-import pytest
-
 from integration.whatsapp.host_stage import ACCOUNT, CONTACT, NUMBER, Session, Stage, memory
-from tandem.errors import NotOnline, Rejected
 from tandem.model import signals
 from tandem.model.ids import Jid, chat_of_number
 from tandem.model.ids import Number as PhoneNumber
@@ -123,14 +120,17 @@ async def test_the_librarys_own_ping_is_timed(stage: Stage) -> None:
     await primary.signal(signals.KeepAliveRestored)
 
 
-async def test_a_pairing_by_code_is_asked_of_the_server_which_does_not_answer_here(tmp_path: Path) -> None:
+async def test_a_slot_is_linked_by_a_code_typed_on_the_phone(tmp_path: Path) -> None:
     async with Emulator() as emulator:
+        await emulator.add_phone(NUMBER, "Ann")
         stage = Stage(emulator, tmp_path)
         session = await stage.begin(Slot.PRIMARY, pairing=True)
-        with pytest.raises((NotOnline, Rejected)):
-            await session.device.pair_by_code(NUMBER, 1.0)
-        asked = [line for line in emulator.transcript.last(50) if "companion_hello" in str(line["stanza"])]
-        assert asked
+        code = await session.device.pair_by_code(NUMBER, 10.0)
+        jid = await emulator.type_code(NUMBER, code)
+        assert (await session.signal(signals.PairSucceeded)).device == jid
+        await session.signal(signals.Connected)
+        assert stage.factory.paired_device(ACCOUNT, Slot.PRIMARY) == jid
+        assert not any(code in text or code.replace("-", "") in text for _, _, text in stage.lines)
         await stage.close()
 
 

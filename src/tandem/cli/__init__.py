@@ -27,9 +27,9 @@ app.command("events")(events.events)
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's way
     if wanted:
-        from importlib.metadata import version  # noqa: PLC0415 - only when asked for
+        from tandem import __version__  # noqa: PLC0415 - only when asked for
 
-        typer.echo(f"tandem {version('tandem-whatsapp')}")
+        typer.echo(f"tandem {__version__}")
         raise typer.Exit
 
 

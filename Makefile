@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: setup demo run test lint format bench lock clean help
+.PHONY: setup demo run test lint format bench torture-firestore torture-kill lock clean help
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -49,6 +49,13 @@ test: lint ## lint, then every test
 
 bench: $(VENV)/.dev ## ratios, measured side by side in one run
 	@$(BIN)/pytest tests/bench -m bench -s
+
+KILLS ?= 500
+torture-firestore: $(VENV)/.dev ## the daemon killed KILLS times over a bad network to Firestore
+	@TORTURE_KILLS=$(KILLS) $(BIN)/pytest -s tests/crash/torture/test_torture_firestore.py
+
+torture-kill: $(VENV)/.dev ## daemon and all hosts killed in the same instant, KILLS times: what that loses
+	@TORTURE_KILLS=$(KILLS) $(BIN)/pytest -s tests/crash/torture/test_torture_kill.py
 
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --group build pyproject.toml -o requirements.lock

@@ -157,7 +157,7 @@ class Daemon:
                 send_timeout=settings.device.send_timeout,
             )
             reconciler = Reconciler(pair.account, unknown, devices, pair, clock=clock, publish=events)
-            pair.when_online(dispatcher.wake)
+            pair.wake = dispatcher.wake
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(dispatcher.run())
                 tasks.create_task(reconciler.run())

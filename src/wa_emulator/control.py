@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from wa_emulator.server import Emulator
 
 _MOST_MESSAGES: Final = 100_000
-_LONGEST_TEXT: Final = 65_536
+_LONGEST_TEXT: Final = 2_000_000  # a phone writes 65,536 at most; who means ill is not bound by that
 _TRANSCRIPT_LINES: Final = 200
 _LEDGER_PIECE: Final = 200
 

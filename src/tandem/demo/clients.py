@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from io import BytesIO
 from types import TracebackType
 from typing import Any, Self
 
@@ -42,7 +44,9 @@ class JsonClient:
         self, method: str, path: str, body: Mapping[str, object] | None = None, headers: Mapping[str, str] | None = None
     ) -> Any:
         """Return the answer's JSON. Raises aiohttp.ClientError or TimeoutError when there is none or it is an error."""
-        async with self._session.request(method, path, json=body, headers=headers) as answer:
+        data = None if body is None else BytesIO(json.dumps(body).encode())  # a stream: bodies may be large
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        async with self._session.request(method, path, data=data, headers=sent) as answer:
             answer.raise_for_status()
             return await answer.json() if answer.content_type.endswith("json") else await answer.text()
 

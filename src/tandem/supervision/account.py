@@ -32,7 +32,8 @@ class Pair:
         self._clock = clock
         self._publish = publish
         self._suspect_after = suspect_after
-        self._wakers: list[Callable[[], None]] = []
+        self.wake: Callable[[], None] = _nobody
+        """Called whenever a slot has come online or the role has moved: the dispatcher's. It must not block."""
         self._switched_at = float("-inf")
         self._lost_at: float | None = None
 
@@ -50,11 +51,7 @@ class Pair:
             self._move(verdict)
         if session.state is SessionState.ONLINE:
             self._announce_ready(session)
-            self._wake()
-
-    def when_online(self, waker: Callable[[], None]) -> None:
-        """Have ``waker`` called whenever a slot has come online or the role has moved. It must not block."""
-        self._wakers.append(waker)
+            self.wake()
 
     async def send(self, slot: Slot, chat: ChatId, text: str, secret: bytes, timeout: float) -> SendResult:
         """Send through a slot. Raises NotOnline when it cannot send.
@@ -84,10 +81,6 @@ class Pair:
     def recycle(self, slot: Slot) -> None:
         """End the slot's host and start another, if it is linked."""
         self.sessions[slot].tell(machine.Restart())
-
-    def _wake(self) -> None:
-        for waker in self._wakers:
-            waker()
 
     def switch(self) -> None:
         """Move the role because an operator asked. Raises Conflict, with the reason, if the standby cannot take it."""
@@ -151,7 +144,7 @@ class Pair:
             reason=verdict.reason,
             role_gap_ms=round(gap * 1000, 3),
         )
-        self._wake()
+        self.wake()
 
     def _announce_ready(self, session: Session) -> None:
         if session.slot is self.active:
@@ -180,3 +173,7 @@ class Pair:
             restarts=max(0, session.starts - 1),
             pairing=session.pairing,
         )
+
+
+def _nobody() -> None:
+    """Nobody waits yet."""

@@ -12,7 +12,9 @@ import typer
 from tandem.cli import pairing
 from tandem.cli.client import Client, Json, Token, Url
 
-app = typer.Typer(help="Add, list, pair, switch and remove accounts of a running daemon.", no_args_is_help=True)
+app = typer.Typer(
+    help="Add, list, pair, switch, restart and remove accounts of a running daemon.", no_args_is_help=True
+)
 
 Account = Annotated[str, typer.Argument(help="The account's id, or its phone number.")]
 Slot = Annotated[
@@ -106,6 +108,20 @@ def pair(
 def switch(account: Account, *, url: Url = None, token: Token = None, json: Json = False) -> None:
     """Let the other slot send."""
     _show(Client(url, token).call("POST", f"/api/whatsapp/account/{_id(account)}/switch").json()["account"], json=json)
+
+
+@app.command()
+def restart(
+    account: Account,
+    slot: Annotated[Literal["primary", "backup"], typer.Option(help="Which slot.")],
+    *,
+    url: Url = None,
+    token: Token = None,
+    json: Json = False,
+) -> None:
+    """Start a slot afresh: what brings a parked one back."""
+    path = f"/api/whatsapp/account/{_id(account)}/restart"
+    _show(Client(url, token).call("POST", path, {"slot": slot}).json()["account"], json=json)
 
 
 @app.command()

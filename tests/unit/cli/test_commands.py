@@ -115,6 +115,7 @@ class TestAccounts:
         for slot in Slot:
             daemon.call(daemon.world.accounts.go_online, account, slot)
         assert "backup   online (active)" in run(capsys, "accounts", "switch", account)[1]
+        assert "backup   connecting" in run(capsys, "accounts", "restart", account, "--slot", "backup")[1]
         monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
         assert run(capsys, "accounts", "remove", account)[0] != 0
         assert account in daemon.world.accounts.views
@@ -274,7 +275,7 @@ class TestRun:
 @pytest.mark.parametrize(
     "command",
     [[], ["run"], ["demo"], ["check"], ["events"], ["accounts"], *(["accounts", each] for each in ("add", "list"))]
-    + [["accounts", each] for each in ("show", "pair", "switch", "remove")],
+    + [["accounts", each] for each in ("show", "pair", "switch", "restart", "remove")],
 )
 def test_every_help_reads_well(command: list[str], capsys: Capture) -> None:
     code, out, _ = run(capsys, *command, "--help")

@@ -77,11 +77,31 @@ async def test_a_connection_that_swallows_everything_is_replaced(scene: Scene, p
     store = await scene.store(proxy.address, deadline=0.5)
     await store.write([message(0)])
     proxy.strand()
+    writing = asyncio.create_task(store.write([message(1)]))
+    await asyncio.sleep(0.2)
+    reading = asyncio.create_task(store.chats(ACCOUNT, 10))  # keeps the old connection alive beyond the write
     with pytest.raises(StoreUnavailable, match="in time"):
+        await writing
+    assert await store.write([message(1)]) == []
+    with pytest.raises(StoreUnavailable, match="in time"):
+        await reading
+    assert await store.write([message(2)]) == []
+    assert proxy.accepted == 2, "one new connection, and the late failure of the old one condemns nothing"
+    assert texts(await store.messages(ACCOUNT, CHAT, 10)) == ["text 0", "text 1", "text 2"]
+
+
+async def test_closing_does_not_wait_for_an_answer_that_never_comes(scene: Scene, proxy: FaultProxy) -> None:
+    store = await scene.store(proxy.address, deadline=20.0)
+    proxy.strand()
+    reading = asyncio.create_task(store.chats(ACCOUNT, 10))
+    await asyncio.sleep(0.1)
+    started = time.monotonic()
+    await store.close()
+    assert time.monotonic() - started < 2
+    with pytest.raises(StoreUnavailable):
+        await reading
+    with pytest.raises(StoreUnavailable, match="closed"):
         await store.write([message(1)])
-    await written_at_last(store, [message(1)], 3)
-    assert proxy.accepted == 2
-    assert texts(await store.messages(ACCOUNT, CHAT, 10)) == ["text 0", "text 1"]
 
 
 async def test_a_slow_line_gets_smaller_requests_until_they_come_through(scene: Scene, proxy: FaultProxy) -> None:

@@ -23,7 +23,7 @@ from tandem.errors import StoreUnavailable
 from tandem.store.firestore.credentials import Target
 from tandem.store.firestore.verdicts import BY_NUMBER, Kind, Verdict, judge
 
-_LONGEST_CALL = 60.0
+_LONGEST_CALL, _LAST_CALLS = 60.0, 1.0
 _HOST = "firestore.googleapis.com:443"
 _OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 2_000),
@@ -87,8 +87,13 @@ class Client:
     async def close(self) -> None:
         """Waits for the calls under way for at most a second."""
         self._api = None
-        self._retire(grace=1.0)
-        await asyncio.gather(*self._closing)
+        self._retire(grace=_LAST_CALLS)
+        closing = list(self._closing)
+        if closing:
+            _, late = await asyncio.wait(closing, timeout=2 * _LAST_CALLS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*closing, return_exceptions=True)
 
     async def batch_write(self, writes: Sequence[Any], timeout: float) -> list[Outcome]:
         """Write each for itself, in no order. Raises Refused for the request as a whole, or StoreUnavailable."""
@@ -143,7 +148,10 @@ class Client:
         try:
             return await _all(call) if whole else await call
         except GoogleAPICallError as error:
-            raise self._failure(judge(error.grpc_status_code, error.message or "")) from None
+            verdict = judge(error.grpc_status_code, error.message or "")
+            if verdict.kind is Kind.SLOW and api is self._api:
+                self._replace()
+            raise (verdict.unavailable() if verdict.kind is Kind.AGAIN else Refused(verdict)) from None
         except grpc.aio.UsageError:
             raise StoreUnavailable("the connection to Firestore was closed under way") from None
         except asyncio.CancelledError:
@@ -152,11 +160,6 @@ class Client:
                 raise
             # Nobody cancelled us: the channel was closed, and gRPC says so in this way.
             raise StoreUnavailable("the connection to Firestore was closed under way") from None
-
-    def _failure(self, verdict: Verdict) -> Refused | StoreUnavailable:
-        if verdict.kind is Kind.SLOW:
-            self._replace()
-        return verdict.unavailable() if verdict.kind is Kind.AGAIN else Refused(verdict)
 
     def _new_channel(self) -> Any:
         if self._target.emulator:
@@ -167,9 +170,8 @@ class Client:
 
     def _replace(self) -> None:
         """Dial anew: on a connection that swallows everything, TCP itself needs a quarter of an hour to notice."""
-        if self._api is not None:
-            self._retire(grace=_LONGEST_CALL)
-            self.connect()
+        self._retire(grace=_LONGEST_CALL)
+        self.connect()
 
     def _retire(self, grace: float) -> None:
         channel, self._channel = self._channel, None

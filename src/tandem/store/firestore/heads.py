@@ -40,12 +40,13 @@ class Head:
 class Candidate:
     """A message that may be its chat's newest, at its position.
 
-    ``name`` is what a batch has last called the chat, ``news`` the same without the messages that were there before,
-    and ``news_at`` the newest time of those: an old copy's name counts only when the chat has missed it.
+    ``copy`` says that it was there before. ``name`` is what a batch has last called the chat, ``news`` the same without
+    its copies, and ``news_at`` the newest time of those: an old copy's name counts only when the chat has missed it.
     """
 
     message: Message
     position: str
+    copy: bool
     name: str = ""
     news: str = ""
     news_at: int | None = None
@@ -62,7 +63,9 @@ class Candidate:
     def head_after(self, head: Head) -> Head:
         """Return what the chat's document should say, without its version."""
         newer = self.newer_than(head)
-        told = self.name if newer or not head.name else self.news if self.news_at == head.at else ""
+        told = self.news if newer or self.news_at == head.at else ""
+        if not head.name or (newer and self.copy):
+            told = self.name
         name = told or head.name
         if not newer:
             return Head(head.at, head.key, head.position, name, head.version)
@@ -78,7 +81,7 @@ def newest(messages: Iterable[tuple[Message, str, bool]]) -> list[Candidate]:
     for message, position, copy in messages:
         name = name_from(message)
         news, news_at = ("", None) if copy else (name, message.timestamp)
-        candidate = Candidate(message, position, name, news, news_at)
+        candidate = Candidate(message, position, copy, name, news, news_at)
         known = found.get(candidate.place)
         found[candidate.place] = candidate if known is None else _joined(known, candidate)
     return list(found.values())

@@ -170,14 +170,21 @@ class Sink:
 
     def _touches(self, drafts: Sequence[Draft], *, certain: bool) -> Iterator[tuple[Candidate, Head, object]]:
         """The writes of chats that these drafts bring forward; ``certain`` leaves out what a copy could feign."""
-        arrived = ((one.message, one.record.position, one.record.fate is Fate.PRESENT) for one in drafts)
+        arrived = (
+            (one.message, one.record.position, one.record.fate is Fate.PRESENT)
+            for one in drafts
+            if not certain or self._later(one)
+        )
         for candidate in newest(arrived):
             head = self._heads.of(candidate.place)
-            if head is None or (certain and head.at is not None and candidate.message.timestamp <= head.at):
-                continue
-            write = self._heads.write(candidate, head)
-            if write is not None:
+            write = None if head is None else self._heads.write(candidate, head)
+            if head is not None and write is not None:
                 yield candidate, head, write
+
+    def _later(self, draft: Draft) -> bool:
+        """Whether the chat cannot have seen this message: none of its time or later."""
+        head = self._heads.of((draft.message.account, draft.message.chat))
+        return head is not None and (head.at is None or draft.message.timestamp > head.at)
 
     def _touched(self, touches: Sequence[tuple[Candidate, Head, object]], outcomes: Sequence[Outcome]) -> None:
         for (candidate, head, _), outcome in zip(touches, outcomes, strict=True):

@@ -195,7 +195,7 @@ def load(overrides: Mapping[str, object] | None = None) -> Settings:
 
 def _refuse_unknown_names() -> None:
     """A misspelt variable would silently do nothing: refuse it, with the nearest name that exists."""
-    known = set(environment_names()) | {"TANDEM_CONFIG"}
+    known = set(environment_names()) | {"TANDEM_CONFIG", "TANDEM_URL"}  # the latter is for the client commands
     for name in os.environ:
         if name.startswith("TANDEM_") and name.upper() not in known:
             near = difflib.get_close_matches(name.upper(), known, 1)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import platform
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -21,6 +21,7 @@ class LibraryUnusable(RuntimeError):  # noqa: N818 - it names a condition, the f
     """The installed neonize is missing, of another version, or not the library this package knows."""
 
 
+@cache
 def location() -> Path:
     """Folder of the installed neonize package; its code is not run.
 
@@ -29,10 +30,10 @@ def location() -> Path:
     spec = importlib.util.find_spec("neonize")
     if spec is None or not spec.submodule_search_locations:
         raise LibraryUnusable(f"neonize is not installed: pip install neonize=={VERSION}")
-    installed = importlib.metadata.version("neonize")
-    if installed != VERSION:
-        raise LibraryUnusable(f"neonize {installed} is installed, but only {VERSION} is known to work here")
-    return Path(next(iter(spec.submodule_search_locations)))
+    folder = Path(next(iter(spec.submodule_search_locations)))
+    if not (folder.parent / f"neonize-{VERSION}.dist-info").is_dir():  # importlib.metadata would cost each host 1 MB
+        raise LibraryUnusable(f"another release than neonize {VERSION} is installed, and only that is known to work")
+    return folder
 
 
 def shared_library() -> Path:
@@ -53,8 +54,8 @@ def binding() -> Any:
 
     Starts the Go runtime: never fork afterwards. Raises LibraryUnusable as ``location`` does.
     """
-    shared_library()
     _stub_inits()
+    shared_library()
     return importlib.import_module("neonize._binder")
 
 

@@ -191,3 +191,26 @@ async def test_the_demo_with_chaos_loses_and_doubles_nothing() -> None:
     assert report["messages"]["sent"] == 320
     assert report["faults"]["daemon_killed"] >= 1
     assert report["failovers"] >= 1
+
+
+async def test_a_send_cut_off_by_a_dying_host_arrives_once(scene: Scene) -> None:
+    """The host dies while sends are under way: what never left goes again, what left does not."""
+    texts: list[str] = []
+    for turn in range(4):
+        sending = asyncio.create_task(_send(scene, 12, f"turn-{turn}"))
+        await asyncio.sleep(0.03 + 0.02 * turn)
+        _kill(scene, scene.log.active.get(scene.actors[0].account, "primary"))
+        texts += await sending
+        await scene.everybody_online()
+    await _until(lambda: _all_delivered(scene, texts), 40.0)
+    assert await _shown(scene, scene.actors[0]) == Counter(texts)
+
+
+async def test_a_send_that_the_server_swallows_is_settled_and_arrives_once(scene: Scene) -> None:
+    """No ack, but delivered: the echo on the partner proves it, and it must not go again."""
+    actor = scene.actors[0]
+    await scene.emulator.fault("no_send_ack", number=actor.number, device=1, seconds=8)
+    texts = await _send(scene, 3, "no-ack")
+    await _until(lambda: _all_delivered(scene, texts))
+    await asyncio.sleep(12)
+    assert await _shown(scene, actor) == Counter(texts)

@@ -46,7 +46,6 @@ def run(
     from tandem.daemon import main  # noqa: PLC0415 - heavy
     from tandem.settings import load  # noqa: PLC0415 - heavy
 
-    os.environ.pop("TANDEM_URL", None)  # is for the commands that talk to a daemon, no setting of one
     if config is not None:
         os.environ["TANDEM_CONFIG"] = str(config)
     overrides: dict[str, object] = {

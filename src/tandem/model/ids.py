@@ -21,6 +21,8 @@ USER_SERVER = "s.whatsapp.net"
 LID_SERVER = "lid"
 GROUP_SERVER = "g.us"
 
+_WRITTEN_NUMBER = re.compile(r"\+?[0-9 ().-]+")
+_NOT_A_NUMBER = "not a phone number: write it in international form with its country code, such as +12025550123"
 _ACCOUNT_NAMESPACE = b"tandem account"
 _SAFE_MESSAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 
@@ -35,14 +37,14 @@ def canonical_number(written: str) -> Number:
     Accepts ``+``, ``00`` or bare digits with the country code. Raises InvalidNumber.
     """
     text = written.strip().removeprefix("00")
+    if not _WRITTEN_NUMBER.fullmatch(text):
+        raise InvalidNumber(_NOT_A_NUMBER)
     if not text.startswith("+"):
         text = "+" + text
     try:
         parsed = phonenumbers.parse(text, None)
     except phonenumbers.NumberParseException as error:
-        raise InvalidNumber(
-            "not a phone number: write it in international form with its country code, such as +12025550123"
-        ) from error
+        raise InvalidNumber(_NOT_A_NUMBER) from error
     if not phonenumbers.is_possible_number(parsed):
         raise InvalidNumber("no such phone number is possible: check its country code and its length")
     return Number(phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164))

@@ -24,6 +24,7 @@ class Limits:
     """Durations in seconds; see SessionSettings for the meaning of each. ``lease_held``: the keys are provably ours."""
 
     connect_timeout: float = 30.0
+    first_login_timeout: float = 10.0
     sync_timeout: float = 30.0
     library_retry: float = 3.0
     degraded_timeout: float = 15.0
@@ -162,7 +163,7 @@ def _expired(session: Session, now: float, chance: float, limits: Limits) -> Dec
         case S.SYNCING:
             reason = "offline messages announced but not completed in time"
         case S.CONNECTING:
-            reason = f"not online within {limits.connect_timeout:g} s"
+            reason = f"not online within {now - session.since:.0f} s"
         case S.RECONNECTING:
             reason = f"the library's own retry did not succeed within {limits.library_retry:g} s"
         case S.DEGRADED:
@@ -176,7 +177,8 @@ def _pairing(session: Session, signal: Input, now: float, limits: Limits) -> Dec
     match signal:
         case signals.PairSucceeded():
             paired = replace(session, paired=True, failures=0)
-            return Decision(_connecting(paired, "linked", now, limits), (), "linked: logging in for the first time")
+            moved = _moved(paired, S.CONNECTING, "linked", now, limits.first_login_timeout)
+            return Decision(moved, (), "linked: logging in for the first time")
         case (
             signals.PairFailed(reason=reason) | signals.LoggedOut(reason=reason) | signals.ConnectFailed(reason=reason)
         ):

@@ -162,6 +162,8 @@ class Session:
             case signals.PairSucceeded(device):
                 self.device_jid = device
                 self._publish(EventType.PAIRING_SUCCEEDED, f"the {self.slot} is linked")
+            case signals.HostEnded(code, reason):
+                self._publish(EventType.HOST_ENDED, f"the {self.slot}'s host ended: {reason}", reason, exit_code=code)
             case signals.PairFailed(reason):
                 self._publish(EventType.PAIRING_FAILED, f"the {self.slot} could not be linked: {reason}", reason)
 
@@ -241,7 +243,7 @@ class Session:
             device.kill()
         await device.stop()
 
-    def _publish(self, event: EventType, sentence: str, reason: str = "") -> None:
+    def _publish(self, event: EventType, sentence: str, reason: str = "", **data: object) -> None:
         self._ports.publish(
             event,
             sentence,
@@ -250,6 +252,7 @@ class Session:
             generation=self.generation,
             reason=reason,
             state=str(self.state),
+            **data,
         )
 
 
@@ -257,8 +260,6 @@ _COMMANDS = (machine.Start, machine.Pair, machine.Restart)
 
 
 def _event_of(before: SessionState, after: SessionState) -> EventType:
-    if after is SessionState.ONLINE:
-        return EventType.SESSION_ONLINE
-    if before.connected:
-        return EventType.SESSION_OFFLINE
+    if before.connected != after.connected:
+        return EventType.SESSION_ONLINE if after.connected else EventType.SESSION_OFFLINE
     return EventType.PAIRING_STARTED if after is SessionState.PAIRING else EventType.SESSION_STATE

@@ -24,7 +24,9 @@ def test_one_number_is_one_account_however_it_is_written(written: str) -> None:
     assert account_id(canonical_number(written)) == account_id(Number("+12025550123"))
 
 
-@pytest.mark.parametrize("written", ["", "hello", "+1", "+1202555", "+999999999999999999", "٣", "+12025550123 ext"])
+@pytest.mark.parametrize(
+    "written", ["", "hello", "+1", "+1202555", "+999999999999999999", "٣", "+12025550123x4", "1-800-FLOWERS"]
+)
 def test_what_is_no_number_is_refused_without_being_repeated(written: str) -> None:
     with pytest.raises(InvalidNumber) as caught:
         canonical_number(written)

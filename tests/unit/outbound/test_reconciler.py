@@ -1,0 +1,148 @@
+"""The reconciler on virtual time, with a real queue on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from support.virtual_time import SeededRandom, VirtualClock
+from tandem.model.account import Account
+from tandem.model.ids import ChatId, Number, account_id
+from tandem.model.outbox import OutboxRow, SendOutcome, SendResult
+from tandem.model.states import OutboxState, Slot
+from tandem.outbound.reconciliation import Reconciler
+from tandem.queue.queue import Queue
+from tandem.queue.unknown import UnknownSends
+from tandem.settings import QueueSettings
+
+NUMBER = Number("+12025550123")
+ACCOUNT = Account(account_id(NUMBER), NUMBER, "Shop", 0.0)
+CHAT = ChatId("13035550100@s.whatsapp.net")
+
+
+class SteeredClock(VirtualClock):
+    """Sleeping moves wall time on, up to a point; whoever would sleep beyond it has come to the end of the test."""
+
+    def __init__(self) -> None:
+        self.wall = 1_700_000_000.0
+        self.until = self.wall
+        self.reached = asyncio.Event()
+
+    def now(self) -> float:
+        return self.wall
+
+    async def sleep(self, seconds: float) -> None:
+        if self.wall + seconds > self.until:
+            self.reached.set()
+            await asyncio.Event().wait()
+        self.wall += seconds
+
+
+class Witnesses:
+    def __init__(self) -> None:
+        self.started: float | None = 0.0
+        self.online: float | None = None
+        self.recycled: list[Slot] = []
+        self.departed: set[str] = set()
+
+    def host_started_at(self, slot: Slot) -> float | None:
+        assert slot is Slot.PRIMARY
+        return self.started
+
+    def online_since(self, slot: Slot) -> float | None:
+        assert slot is Slot.BACKUP
+        return self.online
+
+    def recycle(self, slot: Slot) -> None:
+        self.recycled.append(slot)
+
+    def departures(self, account: Account, secret: bytes) -> set[str]:
+        assert account == ACCOUNT
+        assert len(secret) == 32
+        return self.departed
+
+
+class Stage:
+    def __init__(self, folder: Path) -> None:
+        self.clock = SteeredClock()
+        self.witnesses = Witnesses()
+        self.queue = Queue(folder, QueueSettings(), self.clock, SeededRandom(), lambda *_a, **_k: None)
+
+    async def unknown_send(self) -> OutboxRow:
+        await self.queue.open()
+        await self.queue.registry.save_account(ACCOUNT)
+        row, _ = await self.queue.outbox.accept(ACCOUNT.id, CHAT, "hello")
+        await self.queue.outbox.mark_sending(row.id, Slot.PRIMARY)
+        return (await self.queue.outbox.record(row.id, SendResult(SendOutcome.UNKNOWN))).after
+
+    async def look(self, seconds: float) -> None:
+        """Let the reconciler work for so many seconds of its clock."""
+        unknown = UnknownSends(self.queue.database, self.queue.outbox, self.clock)
+        reconciler = Reconciler(
+            ACCOUNT, unknown, self.witnesses, self.witnesses, clock=self.clock, publish=lambda *_a, **_k: None
+        )
+        self.clock.until = self.clock.wall + seconds
+        self.clock.reached.clear()
+        task = asyncio.create_task(reconciler.run())
+        await self.clock.reached.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def state(self, row: OutboxRow) -> tuple[OutboxState, int]:
+        found = await self.queue.outbox.get(row.id)
+        return found.state, found.attempts
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+async def test_what_never_left_goes_again_at_once_and_costs_no_attempt(stage: Stage) -> None:
+    row = await stage.unknown_send()
+    stage.witnesses.started = None
+    await stage.look(1)
+    assert await stage.state(row) == (OutboxState.QUEUED, 0)
+    await stage.queue.close()
+
+
+async def test_what_left_stays_unknown_while_nobody_could_have_seen_it(stage: Stage) -> None:
+    row = await stage.unknown_send()
+    stage.witnesses.started, stage.witnesses.departed = None, {"3EB0AA"}
+    await stage.look(3600)
+    assert await stage.state(row) == (OutboxState.UNKNOWN, 1)
+    await stage.queue.close()
+
+
+async def test_what_left_and_the_partner_has_not_seen_goes_again(stage: Stage) -> None:
+    row = await stage.unknown_send()
+    stage.witnesses.started = stage.witnesses.online = stage.clock.wall + 1
+    stage.witnesses.departed = {"3EB0AA"}
+    await stage.look(4)
+    assert (await stage.state(row))[0] is OutboxState.UNKNOWN
+    await stage.look(6)
+    assert await stage.state(row) == (OutboxState.QUEUED, 1)
+    await stage.queue.close()
+
+
+async def test_a_host_that_may_still_send_is_ended_first(stage: Stage) -> None:
+    row = await stage.unknown_send()
+    stage.witnesses.started, stage.witnesses.online = stage.clock.wall - 60, stage.clock.wall - 60
+    await stage.look(3)
+    assert stage.witnesses.recycled == []
+    await stage.look(5)
+    assert set(stage.witnesses.recycled) == {Slot.PRIMARY}
+    assert (await stage.state(row))[0] is OutboxState.UNKNOWN
+    await stage.queue.close()
+
+
+async def test_an_echo_that_comes_meanwhile_wins(stage: Stage) -> None:
+    row = await stage.unknown_send()
+    stage.witnesses.departed = {"3EB0AA"}
+    await stage.queue.outbox.record(row.id, SendResult(SendOutcome.ACCEPTED, "3EB0AA", 1))
+    stage.witnesses.started, stage.witnesses.online = None, stage.clock.wall
+    await stage.look(60)
+    assert (await stage.state(row))[0] is OutboxState.SENT
+    await stage.queue.close()

@@ -24,7 +24,7 @@ from tandem.queue.statistics import Histogram
 from tandem.store.port import Store
 
 _log = structlog.get_logger(__name__)
-_FIRST_WAIT, _LONGEST_WAIT = 0.2, 30.0
+_FIRST_WAIT = 0.2  # seconds; the longest wait is what the refusal itself asks for
 _CONTENT = (Permanent, ValueError, TypeError, ArithmeticError)
 """What a store raises when it cannot even express a message, so that trying again cannot help."""
 
@@ -87,7 +87,7 @@ class Writer:
                 failures += 1
                 self._degrade(error)
                 chance = self._random.uniform(0.0, 1.0)
-                await self._clock.sleep(full_jitter(failures, chance, _FIRST_WAIT, _LONGEST_WAIT))
+                await self._clock.sleep(full_jitter(failures, chance, _FIRST_WAIT, error.retry_after))
             else:
                 failures = 0
 

@@ -19,9 +19,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = "google-cloud-cli-firestore-emulator"
-_MAIN = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
-_JAR = "platform/cloud-firestore-emulator/cloud-firestore-emulator.jar"
+from tandem.demo.firestore import PACKAGE, command, find_jar
+from tandem.demo.processes import free_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +38,6 @@ class FirestoreEmulator:
         return f"demo-{uuid.uuid4().hex[:12]}"
 
 
-def find_jar() -> Path | None:
-    """The jar that FIRESTORE_EMULATOR_JAR names, else the Debian package's, else the one in gcloud's folder."""
-    named = os.environ.get("FIRESTORE_EMULATOR_JAR")
-    if named:
-        return Path(named) if Path(named).is_file() else None
-    candidates = [*_of_package(), *_of_gcloud()]
-    return next((path for path in candidates if path.is_file()), None)
-
-
 def require() -> Path:
     """The jar. Without it or without Java the test is skipped, in CI it fails: there nobody would notice a skip."""
     jar = find_jar()
@@ -63,9 +53,8 @@ def require() -> Path:
 @contextmanager
 def running(memory: str = "1g") -> Iterator[FirestoreEmulator]:
     """Start an emulator, ready in a second or two, and end it by its process id."""
-    jar, port = require(), _free_port()
-    command = ["java", f"-Xmx{memory}", "-Duser.language=en", "-cp", str(jar), _MAIN, "--host=127.0.0.1"]
-    process = subprocess.Popen([*command, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    jar, port = require(), free_port()
+    process = subprocess.Popen(command(jar, port, memory), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait(process, port)
         yield FirestoreEmulator("127.0.0.1", port, process.pid)
@@ -84,21 +73,3 @@ def _wait(process: subprocess.Popen[bytes], port: int, seconds: float = 30.0) ->
                 return
         time.sleep(0.05)
     pytest.fail(f"the Firestore emulator did not listen within {seconds:g} s")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _of_package() -> list[Path]:
-    if not shutil.which("dpkg"):
-        return []
-    listed = subprocess.run(["dpkg", "-L", PACKAGE], capture_output=True, text=True, check=False).stdout
-    return [Path(line) for line in listed.splitlines() if line.endswith(".jar")]
-
-
-def _of_gcloud() -> list[Path]:
-    gcloud = shutil.which("gcloud")
-    return [Path(gcloud).resolve().parents[1] / _JAR] if gcloud else []

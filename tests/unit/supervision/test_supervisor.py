@@ -98,16 +98,17 @@ async def _settle() -> None:
     await asyncio.sleep(1)
 
 
-async def _linked(world: World) -> Supervisor:
-    """An account whose two slots are linked and online."""
-    for slot in Slot:
+async def _linked(world: World, *slots: Slot) -> Supervisor:
+    """An account with these slots (both, if none is named) linked and online."""
+    slots = slots or tuple(Slot)
+    for slot in slots:
         world.devices.paired[ACCOUNT, slot] = "12025550123:1@s.whatsapp.net"
     await world.registry.save_account(Account(ACCOUNT, NUMBER, "Shop", 0.0))
     supervisor = world.supervisor()
     await supervisor.prepare()
     supervisor.start()
     await _settle()
-    for slot in Slot:
+    for slot in slots:
         world.devices.last(slot).says(signals.Connected())
     await _settle()
     return supervisor
@@ -238,26 +239,12 @@ async def test_a_ban_outlives_a_restart_and_ends_by_itself() -> None:
 async def test_a_corrupt_key_store_is_set_aside_and_the_partner_goes_on() -> None:
     world = World()
     world.devices.broken.add((ACCOUNT, Slot.PRIMARY))
-    supervisor = await _linked_with(world, Slot.BACKUP)
+    supervisor = await _linked(world, Slot.BACKUP)
     assert world.devices.quarantined == [(ACCOUNT, Slot.PRIMARY)]
     view = supervisor.get(ACCOUNT)
     assert "corrupt" in view.slot(Slot.PRIMARY).reason
     assert view.slot(Slot.BACKUP).role is Role.ACTIVE
     await supervisor.stop()
-
-
-async def _linked_with(world: World, *slots: Slot) -> Supervisor:
-    for slot in slots:
-        world.devices.paired[ACCOUNT, slot] = "12025550123:1@s.whatsapp.net"
-    await world.registry.save_account(Account(ACCOUNT, NUMBER, "Shop", 0.0))
-    supervisor = world.supervisor()
-    await supervisor.prepare()
-    supervisor.start()
-    await _settle()
-    for slot in slots:
-        world.devices.last(slot).says(signals.Connected())
-    await _settle()
-    return supervisor
 
 
 @virtual

@@ -15,8 +15,10 @@ import signal
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -63,6 +65,7 @@ class Traffic:
 async def test_what_a_kill_of_everything_at_once_loses() -> None:
     random.seed(4)
     kills: list[float] = []
+    spreads: list[float] = []
     restarts: list[float] = []
     async with Scene(DemoOptions(accounts=1), lambda _sentence: None) as scene:
         await scene.link_everybody()
@@ -71,8 +74,11 @@ async def test_what_a_kill_of_everything_at_once_loses() -> None:
             tasks.create_task(traffic.run(scene))
             began = time.monotonic()
             for _ in range(KILLS):
-                await asyncio.sleep(random.uniform(0.3, 0.8))
-                kills.append(_kill_everything(scene))
+                pids = _everything(scene)
+                await asyncio.sleep(random.uniform(0.3, 0.8))  # after the search: it holds the traffic up
+                at, spread = _kill(pids)
+                kills.append(at)
+                spreads.append(spread * 1000)
                 await scene.daemon.child.end(signal.SIGKILL)
                 await scene.restart_daemon()
                 await scene.everybody_online()
@@ -89,7 +95,7 @@ async def test_what_a_kill_of_everything_at_once_loses() -> None:
         "kills": KILLS, "messages": len(traffic.written), "per_second": round(len(traffic.written) / seconds),
         "missing": len(missing), "missing_per_kill": len(missing) / KILLS, "doubled": len(doubled),
         "missing_ms_before_kill": [round(each, 1) for each in before_a_kill],
-        "restart_ms": summary(restarts),
+        "kill_spread_ms": summary(spreads), "restart_ms": summary(restarts),
     }  # fmt: skip
     print(json.dumps(report))
     assert on_ledger == len(traffic.written), "every message of the ledger is accounted for"
@@ -97,24 +103,43 @@ async def test_what_a_kill_of_everything_at_once_loses() -> None:
     assert not doubled
     assert set(stored) <= set(traffic.written)
     assert all(each < NEAR_A_KILL * 1000 for each in before_a_kill), "lost while nothing was killed"
-    # Not zero: a message is gone when both copies were in the library's own window of 1 to 2 ms, after the acknowledgement
-    # and before the host had it on the disk. A share of a few in ten thousand cannot be judged by a handful of kills.
+    # Not zero: a message is gone when both copies were in the library's own window of 1 to 2 ms, acknowledged and not
+    # yet on the host's disk. How seldom that is cannot be judged by a handful of kills, so there one may be hit.
     if KILLS >= LONG_FORM:
         assert len(missing) / KILLS <= GOAL
     else:
         assert len(missing) <= 1
 
 
-def _kill_everything(scene: Scene) -> float:
-    """SIGKILL to the daemon and both hosts, microseconds apart. Returns when, in monotonic seconds."""
+def _everything(scene: Scene) -> list[int]:
+    """The daemon's and both hosts' process ids."""
     hosts = scene.daemon.hosts()
     assert sorted(host.slot for host in hosts) == ["backup", "primary"]
-    pids = [scene.daemon.child.pid, *(host.pid for host in hosts)]
+    return [scene.daemon.child.pid, *(host.pid for host in hosts)]
+
+
+def _kill(pids: list[int]) -> tuple[float, float]:
+    """SIGKILL to all, in any order. Returns when, in monotonic seconds, and how far apart the first and the last."""
     random.shuffle(pids)
-    at = time.monotonic()
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    return at
+    assert all(Path(f"/proc/{pid}").exists() for pid in pids), "a host ended by itself"
+    with _uninterrupted():
+        at = time.monotonic()
+        for pid in pids:
+            with suppress(ProcessLookupError):  # interrupted all the same, a host may find the daemon gone and end
+                os.kill(pid, signal.SIGKILL)
+        return at, time.monotonic() - at
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let nobody else have this processor, if we may ask for that: the dying would take it between two kills."""
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    try:
+        yield
+    finally:
+        with suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 async def _settled(scene: Scene, traffic: Traffic) -> Mapping[str, int]:

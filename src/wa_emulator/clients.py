@@ -65,7 +65,10 @@ class Clients:
         if hang is not None:
             return await _hang(request, hang)
         socket = web.WebSocketResponse(autoping=True, compress=False, max_msg_size=2 * LARGEST_FRAME)
-        await socket.prepare(request)
+        try:
+            await socket.prepare(request)
+        except ConnectionError:
+            return socket  # it left before it was let in
         connection = Connection(next(self._numbers), socket, request, self._plumbing)
         self._present.add(connection)
         self.counters["connections"] += 1

@@ -47,7 +47,7 @@ class StateFile:
         self._path = path
         self._noted = self._written = 0
         self._dirty: dict[tuple[str, str], Record | None] = {}
-        self._lock = asyncio.Lock()
+        self._writing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         try:
@@ -78,18 +78,26 @@ class StateFile:
         self._note((kind, key), None)
 
     async def durable(self) -> None:
-        """Return when all changes noted before the call are written."""
+        """Return when all changes noted before the call are written. A caller that is cancelled disturbs nobody."""
         goal = self._noted
-        if self._written >= goal:
-            return
-        async with self._lock:
-            if self._written >= goal:
-                return
-            noted, dirty = self._noted, self._dirty
-            self._dirty = {}
+        while self._written < goal:
+            if self._writing is None:
+                self._writing = asyncio.create_task(self._flush())
+            await asyncio.shield(self._writing)
+
+    async def _flush(self) -> None:
+        """Write what is noted now, all at once. One at a time: the connection is shared."""
+        noted, dirty = self._noted, self._dirty
+        self._dirty = {}
+        try:
             rows = [(kind, key, record() if record else None) for (kind, key), record in dirty.items()]
             await asyncio.to_thread(self._write, rows)
             self._written = noted
+        except Exception:
+            self._dirty = dirty | self._dirty
+            raise
+        finally:
+            self._writing = None
 
     async def close(self) -> None:
         """Write what is left and let go of the file."""

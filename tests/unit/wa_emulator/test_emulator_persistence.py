@@ -120,3 +120,17 @@ async def test_files_that_are_no_state_are_refused(path: Path) -> None:
     database.close()
     with pytest.raises(StateUnusable, match="version 99"):
         StateFile(path)
+
+
+async def test_callers_that_are_cancelled_disturb_nobody(path: Path) -> None:
+    state = StateFile(path)
+    for number in range(200):
+        state.save("thing", str(number), lambda: b"x" * 20_000)
+        caller = asyncio.create_task(state.durable())
+        await asyncio.sleep(0)
+        caller.cancel()
+    await state.durable()
+    await state.close()
+    again = StateFile(path)
+    assert len(again.load("thing")) == 200
+    await again.close()

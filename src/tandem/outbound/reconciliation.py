@@ -69,11 +69,19 @@ class Reconciler:
         """Look at every unknown send of the account once a second, for ever."""
         while True:
             try:
-                for row in await self._unknown.of(self._account.id):
-                    await self._settle(row)
+                rows = await self._unknown.of(self._account.id)
             except TandemError as error:
                 _log.warning("reconciliation_waits", account=self._account.id, reason=str(error))
+                rows = ()
+            for row in rows:
+                await self._try(row)
             await self._clock.sleep(_INTERVAL)
+
+    async def _try(self, row: OutboxRow) -> None:
+        try:
+            await self._settle(row)
+        except TandemError as error:
+            _log.warning("send_stays_unknown", account=row.account, outbox_id=row.id, reason=str(error))
 
     async def _settle(self, row: OutboxRow) -> None:
         slot = row.slot or Slot.PRIMARY

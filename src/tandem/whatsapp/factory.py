@@ -99,10 +99,13 @@ class HostFactory:
     def departures(self, account: Account, secret: bytes) -> set[str]:
         """Return the ids under which a message with this secret was about to leave, from either slot.
 
-        Raises DataUnusable. Echoes count too: an id that only the partner's store names had reached the server.
+        Key stores that were set aside are asked too: a slot that was linked again must not forget what it sent.
+        Raises DataUnusable if one of them cannot be read, for then nothing is proven.
         """
+        folder = self._sessions / account.id
+        stores = [path for slot in Slot for path in (folder / f"{slot}.db", *folder.glob(f"quarantine/{slot}-*/*.db"))]
         try:
-            return {found for slot in Slot for found in keystore.departures(self._store(account, slot), secret)}
+            return {found for store in stores for found in keystore.departures(store, secret)}
         except (keystore.KeyStoreUnusable, OSError) as error:
             raise DataUnusable(f"a key store cannot be read: {error}") from None
 

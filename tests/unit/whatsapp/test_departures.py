@@ -11,6 +11,7 @@ import pytest
 from tandem.errors import DataUnusable
 from tandem.model.account import Account
 from tandem.model.ids import Number, account_id
+from tandem.model.states import Slot
 from tandem.settings import DeviceSettings
 from tandem.whatsapp.factory import HostFactory
 
@@ -43,6 +44,14 @@ def test_a_slot_without_a_key_store_has_sent_nothing(tmp_path: Path) -> None:
     assert HostFactory(tmp_path, DeviceSettings()).departures(ACCOUNT, SECRET) == set()
     _store(tmp_path, "primary")
     assert HostFactory(tmp_path, DeviceSettings()).departures(ACCOUNT, SECRET) == set()
+
+
+def test_a_key_store_that_was_set_aside_still_testifies(tmp_path: Path) -> None:
+    _store(tmp_path, "primary", "3EB0AA")
+    devices = HostFactory(tmp_path, DeviceSettings())
+    devices.quarantine(ACCOUNT, Slot.PRIMARY, "logged out")
+    _store(tmp_path, "primary")
+    assert devices.departures(ACCOUNT, SECRET) == {"3EB0AA"}
 
 
 def test_a_damaged_key_store_proves_nothing(tmp_path: Path) -> None:

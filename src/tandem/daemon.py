@@ -185,6 +185,8 @@ class Daemon:
         return Parts(
             accounts=work.supervisor,
             outgoing=work.queue.outbox,
+            dead_letters=work.queue.dead_letters,
+            replay=work.pipeline.replay,
             events=self._events,
             figures=metrics,
             about=About(__version__, self._settings.railway_commit, self._instance),

@@ -15,7 +15,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query or header parameter; ``schema`` is its JSON schema."""
+    """A query or header parameter, or one of the path that needs more words; ``schema`` is its JSON schema."""
 
     name: str
     description: str

@@ -10,10 +10,18 @@ from aiohttp import web
 
 from tandem.api.context import Access, context_of
 from tandem.api.endpoint import Answer, Endpoint
+from tandem.api.ports import Parts
 from tandem.api.respond import answer
 from tandem.api.views import AccountCounts, Health, Liveness, MetricsAnswer, Readiness, summary_of
+from tandem.errors import Transient
 from tandem.model.states import AccountStatus
 from tandem.model.views import AccountView
+
+_GAUGE = """\
+# HELP tandem_dead_letters What could not be processed and waits for somebody to look at it.
+# TYPE tandem_dead_letters gauge
+tandem_dead_letters {}
+"""
 
 
 async def livez(_request: web.Request) -> web.Response:
@@ -59,12 +67,25 @@ def overall(views: Sequence[AccountView]) -> Literal["healthy", "degraded", "dow
 
 
 async def metrics(request: web.Request) -> web.Response:
-    figures = context_of(request).parts.figures
-    return web.Response(body=figures.exposition(), headers={"Content-Type": figures.content_type})
+    parts = context_of(request).parts
+    waiting = await _dead_letters(parts)
+    gauge = "" if waiting is None else _GAUGE.format(waiting)
+    body = parts.figures.exposition() + gauge.encode()
+    return web.Response(body=body, headers={"Content-Type": parts.figures.content_type})
 
 
 async def metrics_json(request: web.Request) -> web.Response:
-    return answer(MetricsAnswer(metrics=summary_of(context_of(request).parts.figures.summary())))
+    parts = context_of(request).parts
+    summary = summary_of(parts.figures.summary())
+    return answer(MetricsAnswer(metrics=summary, dead_letters=await _dead_letters(parts)))
+
+
+async def _dead_letters(parts: Parts) -> int | None:
+    """Return how many there are; None when the queue cannot be asked, which must not cost the other figures."""
+    try:
+        return await parts.dead_letters.count()
+    except Transient:
+        return None
 
 
 ENDPOINTS = (

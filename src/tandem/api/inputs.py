@@ -173,6 +173,14 @@ def integer_of(request: web.Request, name: str) -> int | None:
     return int(text)
 
 
+def flag_of(request: web.Request, name: str) -> bool:
+    """Return the query parameter as true or false, false if it is absent."""
+    text = request.query.get(name, "false")
+    if text not in {"true", "false"}:
+        raise Rejected(f"{name}: true or false")
+    return text == "true"
+
+
 def choice_of(request: web.Request, name: str, kind: type[Choice]) -> Choice | None:
     """Return the query parameter as a member of an enum, None if it is absent."""
     text = request.query.get(name)

@@ -86,10 +86,14 @@ def _errors(endpoint: Endpoint) -> list[int]:
 
 
 def _parameters(endpoint: Endpoint) -> Iterable[dict[str, Any]]:
+    described = {each.name for each in endpoint.parameters if each.place == "path"}
     for name in re.findall(r"{(\w+)}", endpoint.path):
-        yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        if name not in described:
+            yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
     for each in endpoint.parameters:
-        yield {"name": each.name, "in": each.place, "description": each.description, "schema": dict(each.schema)}
+        required = {"required": True} if each.place == "path" else {}
+        schema = dict(each.schema)
+        yield {"name": each.name, "in": each.place, "description": each.description, **required, "schema": schema}
 
 
 def _answer(answer: Answer) -> dict[str, Any]:

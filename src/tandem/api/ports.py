@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,6 +12,7 @@ from tandem.model.ids import AccountId, ChatId, Number
 from tandem.model.outbox import OutboxRow
 from tandem.model.states import Slot
 from tandem.model.views import AccountView, PairingView, PairMethod
+from tandem.queue.dead_letters import DeadLetter
 
 
 class Accounts(Protocol):
@@ -56,6 +57,26 @@ class Outgoing(Protocol):
     async def get(self, outbox_id: str) -> OutboxRow:
         """Raise NotFound if there is none."""
         ...
+
+
+class DeadLetters(Protocol):
+    """What could not be processed, kept until a person has looked at it. Raises Transient while the queue is not there.
+
+    ``queue.dead_letters.DeadLetters`` is one.
+    """
+
+    async def list(self, limit: int = 100, after: int = 0) -> Sequence[DeadLetter]:
+        """Oldest first, those with an id beyond ``after``."""
+        ...
+
+    async def get(self, identifier: int) -> DeadLetter:
+        """Raise NotFound if there is none."""
+        ...
+
+    async def drop(self, identifier: int) -> None:
+        """Delete a letter for good. Raises NotFound if there is none."""
+
+    async def count(self) -> int: ...
 
 
 class Subscription(Protocol):
@@ -127,10 +148,16 @@ def _always_ready() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the API stands on. ``readiness`` returns why the daemon cannot serve yet, or None when it can."""
+    """What the API stands on.
+
+    ``replay`` processes a dead letter again: raises NotFound; raises PoisonMessage, and keeps the letter, if it still
+    cannot be understood. ``readiness`` returns why the daemon cannot serve yet, or None when it can.
+    """
 
     accounts: Accounts
     outgoing: Outgoing
+    dead_letters: DeadLetters
+    replay: Callable[[int], Awaitable[None]]
     events: EventFeed
     figures: Figures
     about: About

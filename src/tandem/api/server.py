@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from tandem.api import accounts, auth, events, health, messages, openapi, pages, qr
+from tandem.api import accounts, auth, dead_letters, events, health, messages, openapi, pages, qr
 from tandem.api.context import CONTEXT, REQUEST_ID, Context, context_of
 from tandem.api.endpoint import Endpoint, Handler
 from tandem.api.ports import Parts
@@ -48,6 +48,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *accounts.ENDPOINTS,
     *qr.ENDPOINTS,
     *messages.ENDPOINTS,
+    *dead_letters.ENDPOINTS,
     *events.ENDPOINTS,
     *pages.ENDPOINTS,
 )

@@ -75,11 +75,11 @@ class SlotJson(Json):
             role=view.role,
             state=view.state,
             reason=mask(view.reason),
-            since=_ms(view.since),
+            since=unix_ms(view.since),
             generation=view.generation,
             quality=view.quality,
             ping_ms=view.ping_ms,
-            qr_expires_at=_ms(pairing.expires_at) if pairing and shows_qr else None,
+            qr_expires_at=unix_ms(pairing.expires_at) if pairing and shows_qr else None,
         )
 
 
@@ -99,7 +99,7 @@ class AccountJson(Json):
             name=shown(account.name, full=full),
             phone=shown(account.number, full=full),
             status=view.status,
-            created_at=_ms(account.created_at),
+            created_at=unix_ms(account.created_at),
             slots=[SlotJson.of(slot, full=full) for slot in view.slots],
         )
 
@@ -134,8 +134,8 @@ class PairingJson(Json):
             method=view.method,
             qr=f"/api/whatsapp/account/{view.account}/qr?slot={view.slot}" if by_qr else None,
             code=view.text or None if not by_qr else None,
-            expires_at=_ms(view.expires_at) if view.text else None,
-            deadline=_ms(view.deadline),
+            expires_at=unix_ms(view.expires_at) if view.text else None,
+            deadline=unix_ms(view.deadline),
         )
 
 
@@ -233,9 +233,9 @@ class OutboxAnswer(Done):
             chat=shown(row.chat, full=full),
             status=row.state,
             reason=row.reason,
-            created_at=_ms(row.created_at),
-            updated_at=_ms(row.updated_at),
-            expires_at=_ms(row.expires_at),
+            created_at=unix_ms(row.created_at),
+            updated_at=unix_ms(row.updated_at),
+            expires_at=unix_ms(row.expires_at),
             message_id=row.message_id or None,
             slot=row.slot,
             attempts=row.attempts,
@@ -263,7 +263,7 @@ class EventJson(Json):
             slot=event.slot,
             reason=event.reason,
             data=data,
-            timestamp=_ms(event.timestamp),
+            timestamp=unix_ms(event.timestamp),
         )
 
 
@@ -300,6 +300,9 @@ class Summary(Json):
 
 class MetricsAnswer(Done):
     metrics: Summary
+    dead_letters: int | None = Field(
+        description="What waits under /api/dead-letters for somebody to look at it; null while the queue cannot say."
+    )
 
 
 class ServiceStatus(Json):
@@ -329,5 +332,6 @@ def summary_of(figures: Mapping[str, object]) -> Summary:
     return Summary.model_validate(figures)
 
 
-def _ms(seconds: float) -> int:
+def unix_ms(seconds: float) -> int:
+    """Return Unix seconds as whole milliseconds."""
     return round(seconds * 1000)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from tandem.cli import accounts, check, events, run
+from tandem.cli import accounts, check, dead_letters, events, run
 from tandem.errors import TandemError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("run")(run.run)
 app.command("demo")(run.demo)
 app.command("check")(check.check)
 app.add_typer(accounts.app, name="accounts")
+app.add_typer(dead_letters.app, name="dead-letters")
 app.command("events")(events.events)
 
 

@@ -11,6 +11,7 @@ import typer
 
 from tandem.cli import pairing
 from tandem.cli.client import Client, Json, Token, Url
+from tandem.cli.words import table
 
 app = typer.Typer(
     help="Add, list, pair, switch, restart and remove accounts of a running daemon.", no_args_is_help=True
@@ -61,13 +62,11 @@ def list_accounts(*, url: Url = None, token: Token = None, json: Json = False) -
     if not accounts:
         typer.echo("No accounts yet: tandem accounts add +12025550123")
         return
-    table = [("ACCOUNT", "NAME", "PHONE", "STATUS", "PRIMARY", "BACKUP")]
+    rows = [("ACCOUNT", "NAME", "PHONE", "STATUS", "PRIMARY", "BACKUP")]
     for account in accounts:
         slots = [_slot(slot) for slot in account["slots"]]
-        table.append((account["id"], account["name"], account["phone"], account["status"], *slots))
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    for row in table:
-        typer.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+        rows.append((account["id"], account["name"], account["phone"], account["status"], *slots))
+    table(rows)
 
 
 def _slot(slot: dict[str, Any]) -> str:

@@ -71,6 +71,7 @@ async def test_metrics_keep_the_seeds_keys(api: Api) -> None:
     total = ["disconnects", "reconnects", "messageLoss", "rateLimits", "messagesProcessed"]
     rest = ["accounts", "activeConnections", "backupConnections", "queueSize", "batchSize"]
     assert body["success"] is True
+    assert list(body) == ["success", "metrics", "deadLetters"]
     assert list(body["metrics"]) == ["hourly", "total", *rest]
     assert list(body["metrics"]["hourly"]) == hourly
     assert list(body["metrics"]["total"]) == total
@@ -105,11 +106,12 @@ def test_openapi_refers_only_to_what_it_defines() -> None:
     assert names <= set(document["components"]["schemas"])
     assert {"Problem", "AccountJson", "EventJson", "MessageJson"} <= names
     operations = [each for methods in document["paths"].values() for each in methods.values()]
+    assert all(each["description"] for operation in operations for each in operation["responses"].values())
     assert len({each["operationId"] for each in operations}) == len(operations)
     for operation in operations:
         named = {each["name"] for each in operation["parameters"] if each["in"] == "path"}
         assert all(each["required"] for each in operation["parameters"] if each["in"] == "path")
-        assert named <= {"account", "chat", "outbox"}
+        assert named <= {"account", "chat", "outbox", "letter"}
 
 
 @pytest.mark.parametrize("path", ["/health", "/", "/api/whatsapp/nothing", "/dashboard/app.js", "/login"])

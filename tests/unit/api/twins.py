@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from tandem.clock import Clock
@@ -12,10 +13,12 @@ from tandem.errors import Conflict, NotFound, Overloaded
 from tandem.model.account import Account
 from tandem.model.event import EventType
 from tandem.model.ids import AccountId, ChatId, Number, account_id
+from tandem.model.message import Message
 from tandem.model.outbox import OutboxRow
 from tandem.model.states import AccountStatus, OutboxState, Role, SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod, SlotView
 from tandem.monitoring.events import EventStream
+from tandem.queue.dead_letters import DeadLetter, LetterKind, encode_message
 from tandem.store.memory import MemoryStore
 from tandem.store.port import Chat
 
@@ -205,6 +208,55 @@ class FakeOutgoing:
         if outbox_id not in self.rows:
             raise NotFound("no such message")
         return self.rows[outbox_id]
+
+
+@dataclass
+class FakeDeadLetters:
+    """``faults`` says which letters still cannot be replayed, and what that raises."""
+
+    clock: Clock
+    letters: dict[int, DeadLetter] = field(default_factory=dict)
+    replayed: list[int] = field(default_factory=list)
+    faults: dict[int, Exception] = field(default_factory=dict)
+    broken: Exception | None = None
+    _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def bury_event(self, account: AccountId, reason: str = "it cannot be decoded", payload: bytes = b"junk") -> int:
+        now = self.clock.now()
+        return self._add(DeadLetter(0, LetterKind.EVENT, reason, account, Slot.BACKUP, 7, payload, now - 5, now))
+
+    def bury(self, message: Message, reason: str = "it is too large") -> int:
+        now, payload = self.clock.now(), encode_message(message)
+        return self._add(DeadLetter(0, LetterKind.MESSAGE, reason, message.account, None, 0, payload, now - 5, now))
+
+    def _add(self, letter: DeadLetter) -> int:
+        identifier = next(self._ids)
+        self.letters[identifier] = replace(letter, id=identifier)
+        return identifier
+
+    async def list(self, limit: int = 100, after: int = 0) -> Sequence[DeadLetter]:
+        return [letter for identifier, letter in sorted(self.letters.items()) if identifier > after][:limit]
+
+    async def get(self, identifier: int) -> DeadLetter:
+        if identifier not in self.letters:
+            raise NotFound("there is no such dead letter")
+        return self.letters[identifier]
+
+    async def drop(self, identifier: int) -> None:
+        await self.get(identifier)
+        del self.letters[identifier]
+
+    async def count(self) -> int:
+        if self.broken:
+            raise self.broken
+        return len(self.letters)
+
+    async def replay(self, identifier: int) -> None:
+        await self.get(identifier)
+        if identifier in self.faults:
+            raise self.faults[identifier]
+        await self.drop(identifier)
+        self.replayed.append(identifier)
 
 
 class HangingStore(MemoryStore):

@@ -17,7 +17,7 @@ from tandem.monitoring.events import EventStream
 from tandem.monitoring.metrics import Metrics
 from tandem.monitoring.sources import Sources, Traffic
 from tandem.settings import Settings
-from unit.api.twins import CountingRandom, FakeAccounts, FakeClock, FakeOutgoing, HangingStore
+from unit.api.twins import CountingRandom, FakeAccounts, FakeClock, FakeDeadLetters, FakeOutgoing, HangingStore
 
 ADMIN = "admin-token-canary-5f1d"
 READER = "reader-token-canary-77aa"
@@ -38,10 +38,20 @@ class World:
         self.events = EventStream(self.clock, self.random)
         self.accounts = FakeAccounts(self.clock, self.events)
         self.outgoing = FakeOutgoing(self.clock)
+        self.letters = FakeDeadLetters(self.clock)
         sources = Sources(accounts=self.accounts.list, traffic=lambda: self.traffic)
         self.metrics = Metrics(sources, self.events, self.clock, version="1.2.3", commit="abc", instance="test-1")
         about = About("1.2.3", "abcdef0", "test-1")
-        parts = Parts(self.accounts, self.outgoing, self.events, self.metrics, about, lambda: self.not_ready)
+        parts = Parts(
+            accounts=self.accounts,
+            outgoing=self.outgoing,
+            dead_letters=self.letters,
+            replay=self.letters.replay,
+            events=self.events,
+            figures=self.metrics,
+            about=about,
+            readiness=lambda: self.not_ready,
+        )
         self.server = ApiServer(self.settings, parts, self.store, self.clock, self.random)
 
     async def add(self, phone: str = PHONE, name: str = "Front desk") -> AccountId:

@@ -275,7 +275,8 @@ class TestRun:
 @pytest.mark.parametrize(
     "command",
     [[], ["run"], ["demo"], ["check"], ["events"], ["accounts"], *(["accounts", each] for each in ("add", "list"))]
-    + [["accounts", each] for each in ("show", "pair", "switch", "restart", "remove")],
+    + [["accounts", each] for each in ("show", "pair", "switch", "restart", "remove")]
+    + [["dead-letters"], *(["dead-letters", each] for each in ("list", "show", "replay", "drop"))],
 )
 def test_every_help_reads_well(command: list[str], capsys: Capture) -> None:
     code, out, _ = run(capsys, *command, "--help")

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 from aiohttp import web
 
 from tandem.api.context import Access, Context, caller_of, context_of
+from tandem.api.cursor import Cursor
 from tandem.api.endpoint import Answer, Endpoint, Parameter
 from tandem.api.inputs import SendBody, account_of, body_of, chat_of, idempotency_key_of, integer_of, limit_of
 from tandem.api.respond import answer
 from tandem.api.views import ChatJson, ChatsAnswer, MessageJson, MessagesAnswer, OutboxAnswer, SendAnswer
-from tandem.errors import NotFound, StoreUnavailable
+from tandem.errors import NotFound, Rejected, StoreUnavailable
+from tandem.model.ids import AccountId, ChatId
 from tandem.model.outbox import OutboxRow
 from tandem.model.states import AccountStatus, OutboxState
+from tandem.store.port import Store, StoredMessage
 
 _MOST = 1000
 _LONGEST_ID = 100
@@ -42,11 +45,33 @@ async def list_chats(request: web.Request) -> web.Response:
 
 async def list_messages(request: web.Request) -> web.Response:
     context, account, full = context_of(request), account_of(request), caller_of(request).admin
-    chat, limit, before = chat_of(request), limit_of(request, 50, _MOST), integer_of(request, "before")
-    messages = await _stored(context, context.store.messages(account, chat, limit, before))
-    if not messages:
+    chat, limit, place = chat_of(request), limit_of(request, 50, _MOST), _place_of(request)
+    found = await _stored(context, _older(context.store, account, chat, limit + 1, place))
+    if not found:
         context.parts.accounts.get(account)
-    return answer(MessagesAnswer(messages=[MessageJson.of(message, full=full) for message in messages]))
+    page, more = found[-limit:], len(found) > limit
+    messages = [MessageJson.of(message, full=full) for message in page]
+    return answer(MessagesAnswer(messages=messages, next=str(Cursor.at(page[0])) if more else None))
+
+
+def _place_of(request: web.Request) -> Cursor | int | None:
+    """Return where the page begins: a cursor, or a time alone."""
+    before, cursor = integer_of(request, "before"), request.query.get("cursor")
+    if cursor is None:
+        return before
+    if before is not None:
+        raise Rejected("give cursor or before, not both: the cursor holds the time too")
+    return Cursor.parse(cursor)
+
+
+async def _older(
+    store: Store, account: AccountId, chat: ChatId, limit: int, place: Cursor | int | None
+) -> Sequence[StoredMessage]:
+    """Return a page. If the cursor's message was deleted meanwhile its time serves: rather again than never."""
+    if not isinstance(place, Cursor):
+        return await store.messages(account, chat, limit, place)
+    found = await store.messages(account, chat, limit, place.time, place.key)
+    return found or await store.messages(account, chat, limit, place.time + 1)
 
 
 async def send(request: web.Request) -> web.Response:
@@ -96,11 +121,17 @@ ENDPOINTS = (
         "/api/whatsapp/messages/{account}/{chat}",
         list_messages,
         Access.READ,
-        "Newest messages of a chat, oldest first.",
-        {200: Answer("The messages.", MessagesAnswer)},
+        "Newest messages of a chat, oldest first. With each page's ``next`` as ``cursor`` every message comes once.",
+        {200: Answer("The messages, and where the older ones begin.", MessagesAnswer)},
         parameters=(
             _LIMIT,
-            Parameter("before", "Only messages older than this, Unix milliseconds.", {"type": "integer"}),
+            Parameter("cursor", "The ``next`` of the page before: go on with the messages older than that page."),
+            Parameter(
+                "before",
+                "Only messages older than this, Unix milliseconds. To page take ``cursor``: WhatsApp's times are whole "
+                "seconds, and many messages share one.",
+                {"type": "integer"},
+            ),
         ),
         errors=(400, 404, 503),
     ),

@@ -203,6 +203,9 @@ class MessageJson(Json):
 
 class MessagesAnswer(Done):
     messages: list[MessageJson]
+    next: str | None = Field(
+        description="What to give as ``cursor`` for the page of older messages; null when there are none."
+    )
 
 
 class SendAnswer(Done):

@@ -64,6 +64,7 @@ class Reconciler:
         self._witnesses = witnesses
         self._clock = clock
         self._publish = publish
+        self._told: set[str] = set()
 
     async def run(self) -> None:
         """Look at every unknown send of the account once a second, for ever."""
@@ -81,7 +82,9 @@ class Reconciler:
         try:
             await self._settle(row)
         except TandemError as error:
-            _log.warning("send_stays_unknown", account=row.account, outbox_id=row.id, reason=str(error))
+            if row.id not in self._told:
+                self._told.add(row.id)
+                _log.warning("send_stays_unknown", account=row.account, outbox_id=row.id, reason=str(error))
 
     async def _settle(self, row: OutboxRow) -> None:
         slot = row.slot or Slot.PRIMARY

@@ -80,8 +80,8 @@ class Intake:
         letter = await self._queue.dead_letters.get(identifier)
         now = self._clock.now()
         work = understand(letter.event()) if letter.kind is LetterKind.EVENT else None
-        if work is not None and work.fault:
-            raise PoisonMessage(work.fault)
+        if work is not None and not isinstance(work.decoded, DecodedMessage | DecodedReceipt):
+            raise PoisonMessage(work.fault or "it is neither a message nor a receipt")
 
         def operation(connection: sqlite3.Connection) -> tuple[list[Verdict], list[Move]]:
             if not drop(connection, identifier):

@@ -15,8 +15,8 @@ from tandem.api.ports import About, Parts
 from tandem.api.server import ApiServer
 from tandem.errors import PoisonMessage, StoreUnavailable
 from tandem.inbound.pipeline import Pipeline
-from tandem.model.ids import AccountId
-from tandem.model.message import RawEvent
+from tandem.model.ids import AccountId, Jid
+from tandem.model.message import DecodedReceipt, RawEvent
 from tandem.model.states import Slot
 from tandem.queue.dead_letters import encode_message
 from tandem.queue.queue import Queue
@@ -243,10 +243,13 @@ class Real:
     pipeline: Pipeline
     api: Api
     understands: bool = False
+    receipt: DecodedReceipt | None = None
 
-    def decode(self, _event: RawEvent) -> None:
+    def decode(self, _event: RawEvent) -> DecodedReceipt | None:
+        """Learns in two steps: first to read the event, then what it is."""
         if not self.understands:
             raise PoisonMessage("events of number 99 are not known")
+        return self.receipt
 
 
 @pytest.fixture
@@ -289,6 +292,9 @@ async def test_a_real_letter_is_kept_until_it_is_understood(real: Real) -> None:
     assert (response.status, (await response.json())["error"]) == (409, "poison_message")
     assert await real.queue.dead_letters.count() == 1
     real.understands = True
+    assert (await real.api("POST", f"{PATH}/{letter['id']}/replay")).status == 409
+    contact = Jid("13035550100", "s.whatsapp.net")
+    real.receipt = DecodedReceipt(("3EB0AA",), contact, contact, from_me=False, kind="read", timestamp=1)
     assert (await real.api("POST", f"{PATH}/{letter['id']}/replay")).status == 200
     assert await real.queue.dead_letters.count() == 0
     assert (await real.api("POST", f"{PATH}/{letter['id']}/replay")).status == 404

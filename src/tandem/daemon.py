@@ -1,8 +1,9 @@
 """The composition root: which parts there are, what each is given, in which order they start and stop.
 
-Start: settings are checked, the queue is opened and restored, the store is opened, leftovers of dead hosts are made
-durable, the API listens; only then does anything connect. Stop is the same backwards: the API closes, every device is
-disconnected (never logged out), what was received is committed and, if there is time, written; the queue closes last.
+Start: the data directory is checked, the queue is opened and restored, the store is opened, leftovers of dead hosts
+are made durable; only then does anything connect, and the API listens last. Stop is the same backwards: the API closes,
+every device is disconnected (never logged out), what was received is committed and, if there is time, written; the
+queue closes last.
 Stopping is a courtesy: SIGKILL at any instant loses nothing that a clean stop would keep.
 """
 

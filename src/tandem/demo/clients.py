@@ -128,9 +128,8 @@ class Tandem(JsonClient):
         return str(answer["id"])
 
     async def outbox(self, identity: str) -> Mapping[str, Any]:
-        answer = await self.call("GET", f"/api/whatsapp/outbox/{identity}")
-        row = answer.get("message", answer)
-        return row if isinstance(row, dict) else answer
+        answer: Mapping[str, Any] = await self.call("GET", f"/api/whatsapp/outbox/{identity}")
+        return answer
 
     async def wait_for(self, what: str, status: str, patience: float) -> None:
         """Wait until every account has the status. Raises DemoFailed, naming ``what`` was waited for."""

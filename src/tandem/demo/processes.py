@@ -49,10 +49,6 @@ class Child:
     def pid(self) -> int:
         return self._process.pid if self._process else 0
 
-    @property
-    def ended(self) -> bool:
-        return self._process is None or self._process.returncode is not None
-
     async def start(self, on_line: Callable[[str], None]) -> None:
         self._process = await asyncio.create_subprocess_exec(
             *self._command,

@@ -15,7 +15,7 @@ from tandem.demo.chaos import Chaos
 from tandem.demo.clients import DemoFailed
 from tandem.demo.options import DemoOptions
 from tandem.demo.scene import Scene, Tell
-from tandem.demo.traffic import Traffic
+from tandem.demo.traffic import OUTBOUND_SHARE, Traffic
 from tandem.demo.verdict import Report, downtimes, judge
 from tandem.model.ids import AccountId
 
@@ -54,7 +54,8 @@ async def _demo(options: DemoOptions, console: Console) -> Report:
         await scene.link_everybody()
         tell(f"{2 * options.accounts} sessions online, each in its own process, with the real WhatsApp library")
         traffic, chaos = Traffic(), Chaos(scene, tell)
-        tell(f"{options.rate:g} messages a second in and {options.rate / 4:g} out, for {options.duration:g} s")
+        outbound = options.rate * OUTBOUND_SHARE
+        tell(f"{options.rate:g} messages a second in and {outbound:g} out, for {options.duration:g} s")
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(traffic.run(scene, options.duration, options.rate))
             if options.chaos:

@@ -12,7 +12,7 @@ import aiohttp
 from tandem.demo.clients import DemoFailed
 from tandem.demo.scene import Actor, Scene
 
-_OUTBOUND_SHARE = 0.25
+OUTBOUND_SHARE = 0.25
 _RETRY = 0.2
 
 
@@ -27,7 +27,7 @@ class Traffic:
         """Keep both directions going for so many seconds."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._inbound(scene, duration, rate))
-            tasks.create_task(self._outbound(scene, duration, rate * _OUTBOUND_SHARE))
+            tasks.create_task(self._outbound(scene, duration, rate * OUTBOUND_SHARE))
 
     async def _inbound(self, scene: Scene, duration: float, rate: float) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -98,7 +98,3 @@ class OutboxState(Numbered):
     UNKNOWN = ("unknown", 5)
     EXPIRED = ("expired", 6)
     FAILED = ("failed", 7)
-
-    @property
-    def final(self) -> bool:
-        return self in {OutboxState.READ, OutboxState.EXPIRED, OutboxState.FAILED}

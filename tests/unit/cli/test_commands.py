@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -23,14 +22,6 @@ from unit.api.world import ADMIN, PHONE, READER, World, settings
 from unit.cli.daemon import Running, running
 
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("TANDEM_") or name == "PORT":
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "200")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -19,14 +18,6 @@ from unit.cli.daemon import Running, running
 Capture = pytest.CaptureFixture[str]
 OWNER = AccountId(ACCOUNT)
 FAULT = PoisonMessage("events of number 99 are not known")
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("TANDEM_") or name == "PORT":
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "200")
 
 
 @pytest.fixture

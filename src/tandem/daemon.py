@@ -30,6 +30,7 @@ from tandem.model.event import EventType
 from tandem.model.ids import AccountId, Number
 from tandem.model.message import RawEvent
 from tandem.monitoring import logging
+from tandem.monitoring.archive import Archive
 from tandem.monitoring.events import EventStream
 from tandem.monitoring.metrics import Metrics
 from tandem.monitoring.redaction import Redactor
@@ -70,7 +71,7 @@ class Daemon:
         self._clock = clock
         self._random = random
         self._instance = settings.instance or f"{socket.gethostname()}-{random.token()[:6]}"
-        self._events = EventStream(clock, random, redactor)
+        self._events = EventStream(clock, random, redactor, instance=self._instance)
         self._starting = True
 
     async def run(self) -> None:
@@ -97,11 +98,12 @@ class Daemon:
         parts.push_async_callback(store.close)
         work = self._assemble(queue, store, HostFactory(settings.data_dir, settings.device, emulator))
         await work.supervisor.prepare()
+        archive = Archive(self._events, store, self._clock, self._random)
         metrics = Metrics(
             work.sources(), self._events, self._clock,
             version=__version__, commit=settings.railway_commit, instance=self._instance,
         )  # fmt: skip
-        await parts.enter_async_context(_running(work.writer.run(), queue.keep_tidy(), metrics.run()))
+        await parts.enter_async_context(_running(work.writer.run(), queue.keep_tidy(), metrics.run(), archive.run()))
         parts.push_async_callback(work.drain)
         work.supervisor.start()
         parts.push_async_callback(work.supervisor.stop)

@@ -13,6 +13,7 @@ from functools import cached_property
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from structlog.contextvars import bound_contextvars
 
 from tandem.api import accounts, auth, dead_letters, events, health, messages, openapi, pages, qr
 from tandem.api.context import CONTEXT, REQUEST_ID, Context, context_of
@@ -161,7 +162,8 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
     started = context.clock.monotonic()
     status = 499  # the client went away
     try:
-        response = await handler(request)
+        with bound_contextvars(request_id=request[REQUEST_ID]):  # events that the request causes carry its id
+            response = await handler(request)
         status = response.status
     except Exception as error:  # noqa: BLE001 - the outermost layer answers everything
         response = _answer_error(request, error)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
 from tandem.api.masking import mask, shown
-from tandem.model.event import Event
+from tandem.model.event import VERSION, Event
 from tandem.model.ids import GROUP_SERVER, Jid
 from tandem.model.outbox import OutboxRow
 from tandem.model.states import AccountStatus, OutboxState, Role, SessionState, Slot
@@ -251,14 +251,21 @@ class EventJson(Json):
     account: str | None
     slot: Slot | None
     reason: str
-    data: dict[str, JsonValue] = Field(description="Holds ``message``, the sentence that stands in the log.")
+    data: dict[str, JsonValue] = Field(
+        description="Holds ``message``, the sentence that stands in the log; ``instance``, the daemon that told it; "
+        "``correlation``, the id of the request that caused it, if one did; ``version`` of this shape."
+    )
     timestamp: int
 
     @classmethod
     def of(cls, event: Event) -> EventJson:
-        data: dict[str, object] = {**event.data, "message": event.message}
+        data: dict[str, object] = {**event.data, "message": event.message, "version": VERSION}
         if event.generation:
             data["generation"] = event.generation
+        if event.instance:
+            data["instance"] = event.instance
+        if event.correlation:
+            data["correlation"] = event.correlation
         return cls(
             id=event.id,
             type=str(event.type),

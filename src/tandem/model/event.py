@@ -1,4 +1,7 @@
-"""Domain events: the one stream that logs, counters, alerts, the report and the dashboard read."""
+"""Domain events: the one stream that logs, counters, the store, alerts, the report and the dashboard read.
+
+``VERSION`` is the version of an event's shape; it grows when a field changes its meaning or goes.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from typing import Protocol
 
 from tandem.model.ids import AccountId
 from tandem.model.states import Slot
+
+VERSION = 1
 
 
 class EventType(StrEnum):
@@ -46,7 +51,8 @@ class EventType(StrEnum):
 class Event:
     """Something that happened. ``timestamp`` in Unix seconds; ``data`` holds JSON values, never a secret or a number.
 
-    ``message`` is one human sentence, the same that stands in the log.
+    ``message`` is one human sentence, the same that stands in the log. ``instance`` names the daemon that told it;
+    ``correlation`` is the id of the request that caused it, empty for what happened by itself.
     """
 
     id: str
@@ -58,6 +64,8 @@ class Event:
     generation: int = 0
     reason: str = ""
     data: Mapping[str, object] = field(default_factory=dict)
+    instance: str = ""
+    correlation: str = ""
 
 
 class Publish(Protocol):

@@ -10,6 +10,7 @@ from heapq import merge
 from itertools import islice
 
 import structlog
+from structlog.contextvars import get_contextvars
 
 from tandem.clock import Clock, Random
 from tandem.model.event import Event, EventType
@@ -78,7 +79,17 @@ class Subscription:
 class EventStream:
     """Implements ``model.event.Publish``; to be called on the event loop's thread. Never blocks, never raises."""
 
-    def __init__(self, clock: Clock, random: Random, redactor: Redactor | None = None, *, keep: int = 2000) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        random: Random,
+        redactor: Redactor | None = None,
+        *,
+        keep: int = 2000,
+        instance: str = "",
+    ) -> None:
+        """``keep``: how many notable events are held in memory; ``instance`` names this daemon in each of them."""
+        self._instance = instance
         self._clock = clock
         self._random = random
         self._redactor = redactor or Redactor()
@@ -112,6 +123,8 @@ class EventStream:
                 generation=generation,
                 reason=self._redactor.text(reason),
                 data=self._redactor.mapping(data),
+                instance=self._instance,
+                correlation=str(get_contextvars().get("request_id", "")),
             )
             self._counts[event.type] += 1
             self._tell(event)
@@ -121,6 +134,14 @@ class EventStream:
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Call ``listener`` with every event, at once; it must be quick. What it raises is counted and dropped."""
         self._listeners.append(listener)
+
+    def restore(self, events: Sequence[Event]) -> None:
+        """Hold what happened before this start too, newest first: it is shown, but neither counted nor told again."""
+        held = {event.id for ring in (self._notable, self._routine) for _, event in ring}
+        for age, event in enumerate(event for event in events if event.id not in held):
+            ring = self._ring(event)
+            if len(ring) < (ring.maxlen or 0):
+                ring.appendleft((-1 - age, event))
 
     def counts(self) -> Mapping[EventType, int]:
         """Return how often each type has been since the start."""
@@ -158,8 +179,7 @@ class EventStream:
     def _tell(self, event: Event) -> None:
         if event.type not in _UNSEEN:
             self._sequence += 1
-            ring = self._routine if event.type in _ROUTINE else self._notable
-            ring.append((self._sequence, event))
+            self._ring(event).append((self._sequence, event))
             for subscription in self._subscriptions:
                 subscription.offer(event)
         for listener in self._listeners:
@@ -168,6 +188,9 @@ class EventStream:
             except Exception:  # noqa: BLE001 - one bad reader must not hurt the others
                 self.failures += 1
         self._write(event)
+
+    def _ring(self, event: Event) -> deque[tuple[int, Event]]:
+        return self._routine if event.type in _ROUTINE else self._notable
 
     def _write(self, event: Event) -> None:
         fields: dict[str, object] = {"message": event.message}

@@ -199,11 +199,13 @@ def _event_row(event: Event) -> tuple[object, ...]:
         json.dumps(dict(event.data), default=str),
         float(event.timestamp),
         float(event.timestamp) + _EVENT_DAYS * _DAY,
+        event.instance,
+        event.correlation,
     )
 
 
 def _event_of(row: Sequence[Any]) -> Event:
-    identifier, kind, message, timestamp, account, slot, generation, reason, data = row
+    identifier, kind, message, timestamp, account, slot, generation, reason, data, instance, correlation = row
     return Event(
         id=identifier,
         type=EventType(kind),
@@ -214,4 +216,6 @@ def _event_of(row: Sequence[Any]) -> Event:
         generation=generation,
         reason=reason,
         data=json.loads(data),
+        instance=instance,
+        correlation=correlation,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 
 import structlog
@@ -189,7 +190,11 @@ class Supervisor:
         }
         jobs["outbound"] = (lambda: self._ports.serve(pair), 0.0)
         member.tasks = [
-            asyncio.create_task(self._keep(pair.account.id, name, job, delay), name=f"{name} {pair.account.id}")
+            asyncio.create_task(
+                self._keep(pair.account.id, name, job, delay),
+                name=f"{name} {pair.account.id}",
+                context=Context(),  # not that of the request which may have added the account
+            )
             for name, (job, delay) in jobs.items()
         ]
 

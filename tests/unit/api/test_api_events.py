@@ -28,7 +28,7 @@ async def test_events_are_newest_first_with_exactly_their_keys(api: Api) -> None
     assert [each["type"] for each in body["events"]] == ["session_offline", "pairing_started", "account_added"]
     assert set(body["events"][0]) == KEYS
     newest = body["events"][0]
-    assert newest["data"] == {"message": "Primary went offline", "generation": 4}
+    assert newest["data"] == {"message": "Primary went offline", "generation": 4, "version": 1}
     assert (newest["account"], newest["slot"], newest["reason"]) == (account, "primary", "503")
     assert newest["timestamp"] == 1_750_000_000_000
 

@@ -188,6 +188,8 @@ def _event_fields(event: Event, sequence: int) -> dict[str, object]:
         "slot": str(event.slot) if event.slot else None,
         "generation": event.generation,
         "reason": event.reason,
+        "instance": event.instance,
+        "correlation": event.correlation,
         "timestamp": float(event.timestamp),
         "timestampMs": milliseconds,
         "position": position(milliseconds, sequence),
@@ -207,4 +209,6 @@ def event_of(document: Any) -> Event:
         generation=fields["generation"],
         reason=fields["reason"],
         data=json.loads(fields["dataJson"]) if "dataJson" in fields else fields["data"],
+        instance=fields.get("instance", ""),
+        correlation=fields.get("correlation", ""),
     )

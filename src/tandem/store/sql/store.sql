@@ -23,8 +23,9 @@ INSERT INTO accounts (id, number, name, created_at) VALUES (?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, number = excluded.number;
 
 -- name: save_event
-INSERT INTO events (id, type, account, slot, generation, reason, message, data, timestamp, expires_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO events (
+    id, type, account, slot, generation, reason, message, data, timestamp, expires_at, instance, correlation
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO NOTHING;
 
 -- name: forget_events
@@ -53,6 +54,6 @@ WHERE account = :account AND chat = :chat AND (timestamp, seq) < (
 ORDER BY timestamp DESC, seq DESC LIMIT :limit;
 
 -- name: events
-SELECT id, type, message, timestamp, account, slot, generation, reason, data FROM events
+SELECT id, type, message, timestamp, account, slot, generation, reason, data, instance, correlation FROM events
 WHERE expires_at > :now AND (:type IS NULL OR type = :type) AND (:account IS NULL OR account = :account)
 ORDER BY seq DESC LIMIT :limit;

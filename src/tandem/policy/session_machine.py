@@ -28,6 +28,7 @@ class Limits:
     sync_timeout: float = 30.0
     library_retry: float = 3.0
     degraded_timeout: float = 15.0
+    unwell_grace: float = 2.0
     pairing_window: float = 150.0
     backoff_first: float = 1.0
     backoff_max: float = 60.0
@@ -51,6 +52,7 @@ class Session:
     deadline: float = 0.0
     paired: bool = False
     syncing: bool = False
+    unwell: bool = False
     failures: int = 0
     restarts: Window = field(default_factory=Window)
     conflicts: Window = field(default_factory=Window)
@@ -98,7 +100,17 @@ class SendUnanswered:
     """A send got no answer from the server in time."""
 
 
-Input = signals.Signal | SendUnanswered | Start | Pair | Restart | Expired | StartFailed
+@dataclass(frozen=True, slots=True)
+class Unwell:
+    """The session is connected and bad, as its vitals have it; told only while the partner is online.
+
+    The role moves first, sends under way have ``unwell_grace`` to finish, then the host is started afresh.
+    """
+
+    reason: str
+
+
+Input = signals.Signal | SendUnanswered | Unwell | Start | Pair | Restart | Expired | StartFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +179,7 @@ def _expired(session: Session, now: float, chance: float, limits: Limits) -> Dec
         case S.RECONNECTING:
             reason = f"the library's own retry did not succeed within {limits.library_retry:g} s"
         case S.DEGRADED:
-            reason = "pings stay unanswered"
+            reason = session.reason if session.unwell else "pings stay unanswered"
         case _:
             return Decision(session)
     return _recycle(session, reason, now, chance, limits)
@@ -227,7 +239,7 @@ def _replaced(session: Session, now: float, chance: float, limits: Limits) -> De
     return Decision(moved, (Effect.STOP_HOST,), f"conflict: {reason}; taking them back in {wait:.1f} s")
 
 
-def _link(  # noqa: PLR0911 - a table, one row a return
+def _link(  # noqa: C901, PLR0911 - a table, one row a return
     session: Session, signal: Input, now: float, chance: float, limits: Limits
 ) -> Decision:
     """The condition of the connection."""
@@ -243,7 +255,10 @@ def _link(  # noqa: PLR0911 - a table, one row a return
             return Decision(_moved(session, S.SYNCING, reason, now, limits.sync_timeout), (), reason)
         case signals.Connected() if session.state is not S.ONLINE:
             return _online(session, now)
-        case signals.KeepAliveRestored() | signals.PingTimed() if session.state is S.DEGRADED:
+        case Unwell(reason=reason) if session.state.connected and not session.unwell:
+            unwell = _moved(_settled(session, now, limits), S.DEGRADED, reason, now, limits.unwell_grace)
+            return Decision(replace(unwell, unwell=True), (), reason)
+        case signals.KeepAliveRestored() | signals.PingTimed() if session.state is S.DEGRADED and not session.unwell:
             return _online(session, now)
         case signals.KeepAliveTimeout(errors=errors) if session.state.connected:
             return _ping_missed(session, errors, now, chance, limits)
@@ -314,5 +329,6 @@ def _moved(session: Session, state: S, reason: str, now: float, lasts: float = 0
         reason=reason,
         since=now,
         deadline=now + lasts if lasts else 0.0,
+        unwell=False,
         syncing=session.syncing and state in {S.CONNECTING, S.SYNCING, S.RECONNECTING},
     )

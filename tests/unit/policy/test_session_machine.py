@@ -34,7 +34,14 @@ SIGNALS: list[machine.Input] = [
     signals.HostEnded(10, "event pump ended"),
 ]
 COMMANDS: list[machine.Input] = [machine.Start(), machine.Pair(), machine.Restart()]
-INPUTS = [*SIGNALS, *COMMANDS, machine.Expired(), machine.StartFailed("no hello"), machine.SendUnanswered()]
+INPUTS = [
+    *SIGNALS,
+    *COMMANDS,
+    machine.Expired(),
+    machine.StartFailed("no hello"),
+    machine.SendUnanswered(),
+    machine.Unwell("deaf"),
+]
 AT_REST = {
     SessionState.UNPAIRED,
     SessionState.ONLINE,
@@ -204,3 +211,14 @@ def test_failures_are_forgotten_after_a_stable_minute_and_not_before() -> None:
     early = decide(shaky, signals.Disconnected(), 100.0 + LIMITS.stable_after / 2, 0.5, LIMITS).session
     late = decide(shaky, signals.Disconnected(), 100.0 + LIMITS.stable_after, 0.5, LIMITS).session
     assert (early.failures, late.failures) == (1, 0)
+
+
+def test_an_unwell_session_is_not_cured_by_a_ping_and_is_started_afresh_after_the_grace() -> None:
+    unwell = decide(_online(), machine.Unwell("deaf"), 101.0, 0.5, LIMITS).session
+    assert (unwell.state, unwell.reason) == (SessionState.DEGRADED, "deaf")
+    assert decide(unwell, signals.PingTimed(3.0), 102.0, 0.5, LIMITS).session == unwell
+    assert decide(unwell, machine.Unwell("deafer"), 102.0, 0.5, LIMITS).session == unwell
+    assert unwell.deadline == 101.0 + LIMITS.unwell_grace
+    recycled = decide(unwell, machine.Expired(), unwell.deadline, 0.5, LIMITS)
+    assert (recycled.session.state, recycled.session.deadline) == (SessionState.WAITING, unwell.deadline)
+    assert (recycled.effects, recycled.session.reason) == ((Effect.KILL_HOST,), "deaf")

@@ -14,7 +14,9 @@ from tandem.queue.dead_letters import DeadLetter, LetterKind
 
 class DeadLetterJson(Json):
     id: int
-    kind: LetterKind = Field(description="An event that could not be understood, or a message no store takes.")
+    kind: LetterKind = Field(
+        description="An event that could not be understood, a message no store takes, a delivery no endpoint took."
+    )
     reason: str = Field(description="Why, in words that hold none of its content.")
     account: str
     slot: Slot | None = Field(description="The slot that an event came from; null for messages.")

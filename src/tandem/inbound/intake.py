@@ -12,6 +12,7 @@ from tandem.inbound.canonical import canonical, pairs_of
 from tandem.model.ids import Number
 from tandem.model.message import DecodedMessage, DecodedReceipt, RawEvent
 from tandem.model.signals import Signal
+from tandem.queue import delivery_rows
 from tandem.queue.dead_letters import LetterKind, bury_event, drop
 from tandem.queue.inbox import Arrival, Copy, Entry, Lookup, Verdict, put, put_again
 from tandem.queue.outbox_rows import Move
@@ -86,6 +87,9 @@ class Intake:
         def operation(connection: sqlite3.Connection) -> tuple[list[Verdict], list[Move]]:
             if not drop(connection, identifier):
                 raise NotFound("there is no such dead letter")
+            if letter.kind is LetterKind.DELIVERY:
+                delivery_rows.put_again(connection, letter.payload, now)
+                return [], []
             if work is None:
                 put_again(connection, letter.message())
                 return [Verdict(Copy.FIRST)], []
@@ -95,6 +99,7 @@ class Intake:
         def done(result: tuple[list[Verdict], list[Move]]) -> None:
             self._queue.inbox.came_in(result[0])
             self._queue.outbox.moved(result[1])
+            self._queue.deliveries.rouse()
 
         await self._queue.database.write(operation, done)
 

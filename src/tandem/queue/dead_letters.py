@@ -25,6 +25,7 @@ _SQL = load_queries("tandem.queue", "dead_letters")
 class LetterKind(StrEnum):
     EVENT = "event"  # a raw event that could not be understood; the payload is its protobuf
     MESSAGE = "message"  # a message the store can never take; the payload is its JSON
+    DELIVERY = "delivery"  # what an endpoint never took; the payload is JSON of parcel and endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +102,22 @@ def bury_event(connection: sqlite3.Connection, event: RawEvent, reason: str, now
 
 
 def bury_message(connection: sqlite3.Connection, message: Message, reason: str, now: float) -> None:
-    arrived_at = message.received_at / 1000
-    account = str(message.account)
-    _bury(
-        connection,
-        (str(LetterKind.MESSAGE), reason, account, "", 0, encode_message(message), arrived_at, float(now)),
-    )
+    payload, arrived_at = encode_message(message), message.received_at / 1000
+    bury(connection, LetterKind.MESSAGE, reason, str(message.account), payload, arrived_at=arrived_at, now=now)
+
+
+def bury(
+    connection: sqlite3.Connection,
+    kind: LetterKind,
+    reason: str,
+    account: str,
+    payload: bytes,
+    *,
+    arrived_at: float,
+    now: float,
+) -> None:
+    """Write a letter of any kind that belongs to no slot."""
+    _bury(connection, (str(kind), reason, account, "", 0, payload, float(arrived_at), float(now)))
 
 
 def drop(connection: sqlite3.Connection, identifier: int) -> bool:

@@ -11,6 +11,7 @@ from tandem.errors import Transient
 from tandem.model.event import EventType, Publish
 from tandem.queue.database import Database
 from tandem.queue.dead_letters import DeadLetters
+from tandem.queue.deliveries import Deliveries
 from tandem.queue.inbox import Inbox
 from tandem.queue.outbox import Outbox
 from tandem.queue.registry import Registry
@@ -30,6 +31,7 @@ class Queue:
         self.database = Database(directory, clock)
         self.registry = Registry(self.database)
         self.dead_letters = DeadLetters(self.database, clock)
+        self.deliveries = Deliveries(self.database, clock)
         self.inbox = Inbox(self.database, clock, max_depth=settings.max_inbox, dedupe_days=settings.dedupe_days)
         self.outbox = Outbox(
             self.database,

@@ -34,3 +34,11 @@ SELECT count(*) FROM early_receipts WHERE seal IS NOT seal(account, message_id, 
 
 -- name: secrets
 SELECT count(*) FROM secrets WHERE seal IS NOT seal(name, value);
+
+-- name: endpoints
+SELECT count(*) FROM endpoints WHERE seal IS NOT seal(name, kind);
+
+-- name: deliveries
+SELECT count(*) FROM deliveries WHERE seal IS NOT seal(
+    id, endpoint, lane, account, payload, created_at, attempts, next_at
+);

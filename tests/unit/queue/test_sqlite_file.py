@@ -92,7 +92,9 @@ def test_a_damaged_file_is_set_aside_and_the_next_start_is_empty(
 def test_a_newer_file_is_refused_and_left_alone(path: Path) -> None:
     newer = replace(SCHEMA, migrations=(*SCHEMA.migrations, "CREATE TABLE tomorrow (x);"))
     make(path, newer)
-    with pytest.raises(DataUnusable, match=rf"newer Tandem \(format {SCHEMA.version + 1}, this one knows {SCHEMA.version}\)"):
+    with pytest.raises(
+        DataUnusable, match=rf"newer Tandem \(format {SCHEMA.version + 1}, this one knows {SCHEMA.version}\)"
+    ):
         SqliteFile(path, SCHEMA, NOW)
     assert asides(path) == []
     SqliteFile(path, newer, NOW).close()

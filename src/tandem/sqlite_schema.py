@@ -94,6 +94,7 @@ def _run(connection: sqlite3.Connection, script: str, number: int, application_i
 @cache
 def _definition(migrations: tuple[str, ...]) -> list[tuple[str, str]]:
     connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.create_function("seal", -1, seal, deterministic=True)
     try:
         for number, script in enumerate(migrations, 1):
             _run(connection, (_BOOKKEEPING if number == 1 else "") + script, number, 0)

@@ -10,9 +10,9 @@ from pathlib import Path
 from tandem.errors import DataUnusable, NotOnline
 from tandem.model import signals
 from tandem.model.account import Account
-from tandem.model.ids import ChatId, Jid
+from tandem.model.ids import ChatId
 from tandem.model.message import RawEvent
-from tandem.model.outbox import SendOutcome, SendResult
+from tandem.model.outbox import Content, SendOutcome, SendResult
 from tandem.model.signals import Signal
 from tandem.model.states import Slot
 from tandem.whatsapp.port import DeviceListener, DeviceSpec
@@ -28,7 +28,7 @@ class TwinDevice:
     logged_out: bool = False
     acknowledged: int = 0
     stalled_for: float = 0.0
-    sent: list[tuple[ChatId, str]] = field(default_factory=list)
+    sent: list[tuple[ChatId, Content]] = field(default_factory=list)
 
     def says(self, *news: Signal) -> None:
         for item in news:
@@ -41,17 +41,15 @@ class TwinDevice:
     def acknowledge(self, sequence: int) -> None:
         self.acknowledged = sequence
 
-    async def send(self, chat: ChatId, text: str, secret: bytes, timeout: float) -> SendResult:  # noqa: ARG002
+    async def send(self, chat: ChatId, content: Content, secret: bytes, timeout: float) -> SendResult:  # noqa: ARG002
         if not self.alive:
             raise NotOnline("the host is gone")
         await asyncio.sleep(self.stalled_for)
-        self.sent.append((chat, text))
+        self.sent.append((chat, content))
         return SendResult(SendOutcome.ACCEPTED, f"3EB0{len(self.sent):04d}", 1)
 
     async def probe(self, timeout: float) -> float:  # noqa: ARG002
         return 1.0
-
-    async def mark_read(self, chat: Jid, sender: Jid, message_ids: Sequence[str], timeout: float) -> None: ...
 
     async def pair_by_code(self, number: str, timeout: float) -> str:  # noqa: ARG002
         return "ABCD-EFGH"

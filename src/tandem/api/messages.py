@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from hashlib import sha256
 from typing import TypeVar
 
 from aiohttp import web
@@ -16,7 +17,7 @@ from tandem.api.respond import answer
 from tandem.api.views import ChatJson, ChatsAnswer, MessageJson, MessagesAnswer, OutboxAnswer, SendAnswer
 from tandem.errors import NotFound, Rejected, StoreUnavailable
 from tandem.model.ids import AccountId, ChatId
-from tandem.model.outbox import OutboxRow
+from tandem.model.outbox import IdempotencyKey, OutboxRow, Text
 from tandem.model.states import AccountStatus, OutboxState
 from tandem.store.port import Store, StoredMessage
 
@@ -80,7 +81,9 @@ async def send(request: web.Request) -> web.Response:
     chat, key = chat_of(request), idempotency_key_of(request)
     view = context.parts.accounts.get(account)
     body = await body_of(request, SendBody)
-    row, new = await context.parts.outgoing.accept(account, chat, body.message, key)
+    request_digest = sha256(f"{chat}\n{body.message}".encode()).digest()
+    named = None if key is None else IdempotencyKey(key, request_digest)
+    row, new = await context.parts.outgoing.accept(account, chat, Text(body.message), named)
     result = SendAnswer(id=row.id, status=row.state, note=_note(row, view.status), idempotent=not new)
     return answer(result, status=202, headers={"Location": f"/api/whatsapp/outbox/{row.id}"})
 

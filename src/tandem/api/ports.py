@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId, ChatId, Number
-from tandem.model.outbox import OutboxRow
+from tandem.model.outbox import Content, IdempotencyKey, IfUnknown, OutboxRow
 from tandem.model.states import Slot
 from tandem.model.views import AccountView, PairingView, PairMethod
 from tandem.queue.dead_letters import DeadLetter
@@ -46,12 +46,24 @@ class Outgoing(Protocol):
     """Messages on their way out."""
 
     async def accept(
-        self, account: AccountId, chat: ChatId, text: str, idempotency_key: str | None = None
+        self,
+        account: AccountId,
+        chat: ChatId,
+        content: Content,
+        key: IdempotencyKey | None = None,
+        *,
+        expires_in: float | None = None,
+        if_unknown: IfUnknown = IfUnknown.RESEND,
     ) -> tuple[OutboxRow, bool]:
         """Commit a message for sending. With a key that was used before: the row it made, and False.
 
-        Raises Conflict if the key came with another message, Overloaded when the account's backlog is full.
+        ``expires_in`` in seconds. Raises Conflict if the key came with another request, Overloaded when the account's
+        backlog is full.
         """
+        ...
+
+    async def repeated(self, account: AccountId, key: IdempotencyKey) -> OutboxRow | None:
+        """Return the row that this request made before, if it did. Raises Conflict if the key came with another."""
         ...
 
     async def get(self, outbox_id: str) -> OutboxRow:

@@ -1,4 +1,4 @@
-"""Outgoing messages: what was accepted, and what is known of its fate."""
+"""Outgoing messages: what can be sent, what was accepted, and what is known of its fate."""
 
 from __future__ import annotations
 
@@ -7,6 +7,73 @@ from enum import StrEnum
 
 from tandem.model.ids import AccountId, ChatId
 from tandem.model.states import OutboxState, Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A message that another one refers to. ``author`` is its writer's address.
+
+    ``text`` is what it said, as far as a reply shows it.
+    """
+
+    message_id: str
+    author: str
+    from_me: bool = False
+    text: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A text that quotes a message of the same chat."""
+
+    text: str = field(repr=False)
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """An ``emoji`` on a message of the same chat; empty takes an earlier one back. ``at`` in Unix milliseconds."""
+
+    emoji: str
+    target: Target
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """Takes an own message of the same chat back, for everyone."""
+
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MarkRead:
+    """Tells the writers that their messages were read. Repeating it changes nothing; it has no echo and no id."""
+
+    targets: tuple[Target, ...]
+
+
+Content = Text | Reply | Reaction | Revoke | MarkRead
+
+
+class IfUnknown(StrEnum):
+    """What to do with a message whose send got no answer and that no echo or receipt has settled."""
+
+    RESEND = "resend"  # once it is proven that the server does not have it
+    PARK = "park"  # never again, unless an operator says so
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """A client's name for a request, and a digest of all that the request says."""
+
+    text: str
+    request: bytes
 
 
 class SendOutcome(StrEnum):
@@ -33,18 +100,25 @@ class OutboxRow:
     """A message accepted for sending. Times in Unix seconds, 0 when not reached yet.
 
     ``secret`` is 32 bytes, HMAC of the id, and names the row in WhatsApp's own storage and in the partner's echo.
+    ``created_at`` is when it was accepted, ``ended_at`` when it expired, failed or was cancelled. A message that was
+    read without a delivery receipt has no ``delivered_at``.
     """
 
     id: str
     account: AccountId
     chat: ChatId
-    text: str = field(repr=False)
+    content: Content
     secret: bytes = field(repr=False)
     state: OutboxState
     reason: str
     created_at: float
     expires_at: float
     updated_at: float
+    if_unknown: IfUnknown = IfUnknown.RESEND
+    sent_at: float = 0.0
+    delivered_at: float = 0.0
+    read_at: float = 0.0
+    ended_at: float = 0.0
     message_id: str = ""
     slot: Slot | None = None
     attempts: int = 0

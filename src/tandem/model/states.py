@@ -98,3 +98,4 @@ class OutboxState(Numbered):
     UNKNOWN = ("unknown", 5)
     EXPIRED = ("expired", 6)
     FAILED = ("failed", 7)
+    CANCELLED = ("cancelled", 8)

@@ -15,7 +15,7 @@ from tandem.clock import Clock, Random
 from tandem.errors import Conflict, NotOnline, Transient
 from tandem.model.event import EventType, Publish
 from tandem.model.ids import AccountId, ChatId
-from tandem.model.outbox import OutboxRow, SendOutcome, SendResult
+from tandem.model.outbox import Content, OutboxRow, SendOutcome, SendResult
 from tandem.model.states import OutboxState, Slot
 from tandem.policy.backoff import full_jitter
 from tandem.queue.outbox import Outbox
@@ -34,7 +34,7 @@ class Sender(Protocol):
     @property
     def active(self) -> Slot: ...
 
-    async def send(self, slot: Slot, chat: ChatId, text: str, secret: bytes, timeout: float) -> SendResult:
+    async def send(self, slot: Slot, chat: ChatId, content: Content, secret: bytes, timeout: float) -> SendResult:
         """Raise NotOnline when that slot cannot send; everything else is in the result. ``timeout`` in seconds."""
         ...
 
@@ -172,7 +172,7 @@ class Dispatcher:
         """Call the sender. What it raises in spite of its promise leaves the fate of the message open."""
         try:
             async with asyncio.timeout(self._send_timeout + _GRACE):
-                return await self._sender.send(slot, row.chat, row.text, row.secret, self._send_timeout)
+                return await self._sender.send(slot, row.chat, row.content, row.secret, self._send_timeout)
         except NotOnline as error:
             return SendResult(SendOutcome.NOT_SENT, error=str(error))
         except TimeoutError:

@@ -12,17 +12,17 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 from tandem.clock import Clock, Random
 from tandem.errors import Conflict, NotFound, Overloaded, Rejected
 from tandem.model.ids import AccountId, ChatId
-from tandem.model.outbox import OutboxRow, SendOutcome, SendResult
+from tandem.model.outbox import Content, IdempotencyKey, IfUnknown, OutboxRow, SendOutcome, SendResult
 from tandem.model.states import OutboxState, Slot
 from tandem.policy.outbox import Input
 from tandem.queue import outbox_rows as rows
 from tandem.queue.database import Database
 from tandem.queue.inbox import Inbox, Verdict
+from tandem.queue.outbox_content import dump
 from tandem.queue.outbox_rows import SQL, Move
 from tandem.queue.own_messages import keep_sent
 from tandem.sqlite_schema import seal
@@ -89,31 +89,42 @@ class Outbox:
         return len(self._waiting)
 
     async def accept(
-        self, account: AccountId, chat: ChatId, text: str, idempotency_key: str | None = None
+        self,
+        account: AccountId,
+        chat: ChatId,
+        content: Content,
+        key: IdempotencyKey | None = None,
+        *,
+        expires_in: float | None = None,
+        if_unknown: IfUnknown = IfUnknown.RESEND,
     ) -> tuple[OutboxRow, bool]:
         """Commit a message for sending. With a key that was used in the last 48 hours: the row it made, and False.
 
-        Raises Conflict if the key came with another message, Overloaded when the account's backlog is full, Rejected
-        for what is no text.
+        ``expires_in`` seconds it is given up if it was not sent; None: the setting's. Raises Conflict if the key came
+        with another request, Overloaded when the account's backlog is full, Rejected for what is no text.
         """
         try:
-            body = sha256(f"{chat}\n{text}".encode()).digest()
+            dump(content)
         except UnicodeEncodeError:
             raise Rejected("the message is no valid Unicode text") from None
-        row = self._new_row(account, chat, text)
+        row = self._new_row(account, chat, content, self._expiry if expires_in is None else expires_in, if_unknown)
 
         def operation(connection: sqlite3.Connection) -> tuple[OutboxRow, bool]:
-            if idempotency_key is not None:
-                earlier = _earlier(connection, account, idempotency_key, body)
+            if key is not None:
+                earlier = _earlier(connection, account, key)
                 if earlier is not None:
                     return earlier, False
-                key_row = (str(account), idempotency_key, body, row.id, row.created_at)
+                key_row = (str(account), key.text, key.request, row.id, row.created_at)
                 connection.execute(SQL["remember_key"], (*key_row, seal(*key_row)))
             self._refuse_when_full(connection, account)
             rows.insert(connection, row)
             return row, True
 
         return await self._database.write(operation, self._accepted)
+
+    async def repeated(self, account: AccountId, key: IdempotencyKey) -> OutboxRow | None:
+        """Return the row that this request made before, if it did. Raises Conflict if the key came with another."""
+        return await self._database.read(lambda connection: _earlier(connection, account, key))
 
     async def get(self, outbox_id: str) -> OutboxRow:
         row = await self._database.read(lambda connection: rows.find(connection, "id", outbox_id))
@@ -206,12 +217,24 @@ class Outbox:
         if waiting >= self._max_backlog:
             raise Overloaded(f"{waiting} messages of this account wait to be sent", retry_after=5.0)
 
-    def _new_row(self, account: AccountId, chat: ChatId, text: str) -> OutboxRow:
+    def _new_row(
+        self, account: AccountId, chat: ChatId, content: Content, expires_in: float, if_unknown: IfUnknown
+    ) -> OutboxRow:
         now = float(self._clock.now())
         identifier = self._random.token()
-        secret = hmac.digest(self._key, identifier.encode(), "sha256")
-        expires_at = now + self._expiry
-        return OutboxRow(identifier, account, chat, text, secret, OutboxState.QUEUED, "", now, expires_at, now)
+        return OutboxRow(
+            id=identifier,
+            account=account,
+            chat=chat,
+            content=content,
+            secret=hmac.digest(self._key, identifier.encode(), "sha256"),
+            state=OutboxState.QUEUED,
+            reason="",
+            created_at=now,
+            expires_at=now + expires_in,
+            updated_at=now,
+            if_unknown=if_unknown,
+        )
 
 
 def _row(connection: sqlite3.Connection, outbox_id: str) -> OutboxRow:
@@ -221,12 +244,12 @@ def _row(connection: sqlite3.Connection, outbox_id: str) -> OutboxRow:
     return row
 
 
-def _earlier(connection: sqlite3.Connection, account: AccountId, key: str, body: bytes) -> OutboxRow | None:
+def _earlier(connection: sqlite3.Connection, account: AccountId, key: IdempotencyKey) -> OutboxRow | None:
     """The row that this idempotency key made, if it was used and the row still exists."""
-    found = connection.execute(SQL["find_key"], (str(account), key)).fetchone()
+    found = connection.execute(SQL["find_key"], (str(account), key.text)).fetchone()
     if found is None:
         return None
-    if found[1] != body:
+    if found[1] != key.request:
         raise Conflict("this idempotency key was used for another message")
     return _row(connection, found[0])
 

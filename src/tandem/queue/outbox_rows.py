@@ -9,9 +9,10 @@ from typing import Any
 
 from tandem.errors import NotFound
 from tandem.model.ids import AccountId, ChatId
-from tandem.model.outbox import OutboxRow, SendResult
+from tandem.model.outbox import IfUnknown, OutboxRow, SendResult
 from tandem.model.states import OutboxState, Slot
-from tandem.policy.outbox import Input, step
+from tandem.policy.outbox import Input, Step, step
+from tandem.queue.outbox_content import dump, load
 from tandem.sqlite_schema import load_queries, seal
 
 SQL = load_queries("tandem.queue", "outbox")
@@ -19,7 +20,11 @@ _COLUMNS = SQL["columns"]
 _SENDABLE = f"{_COLUMNS} {SQL['sendable']}"
 STATES = {str(state): state for state in OutboxState}
 _SLOTS = {str(slot): slot for slot in Slot}
-_FIXED = 7
+_IF_UNKNOWN = {str(each): each for each in IfUnknown}
+_CONTENT, _FIXED = 3, 8
+_TIMES = {OutboxState.SENT: "sent_at", OutboxState.DELIVERED: "delivered_at", OutboxState.READ: "read_at"}
+_PROVEN = frozenset(_TIMES)
+_ENDED = frozenset({OutboxState.EXPIRED, OutboxState.FAILED, OutboxState.CANCELLED})
 _RECEIPTS = {OutboxState.DELIVERED: Input.DELIVERED, OutboxState.READ: Input.READ}
 
 
@@ -38,8 +43,7 @@ class Move:
     @property
     def newly_sent(self) -> bool:
         """Whether this is the first proof that the server has the message."""
-        proven = {OutboxState.SENT, OutboxState.DELIVERED, OutboxState.READ}
-        return self.after.state in proven and self.before.state not in proven
+        return self.after.state in _PROVEN and self.before.state not in _PROVEN
 
 
 def insert(connection: sqlite3.Connection, row: OutboxRow) -> None:
@@ -69,14 +73,7 @@ def move(
 ) -> Move:
     """Apply what happened. A message id that becomes known also takes up receipts that came before it."""
     taken = step(row.state, happened, detail)
-    after = replace(
-        row,
-        state=taken.state,
-        reason=taken.reason if taken.changed else row.reason,
-        updated_at=now if taken.changed else row.updated_at,
-        attempts=row.attempts + taken.attempt,
-        **changes,
-    )
+    after = replace(_stepped(row, taken, now), attempts=row.attempts + taken.attempt, **changes)
     if after.message_id and not row.message_id:
         after = _with_early_receipt(connection, after, now)
     if after != row:
@@ -122,22 +119,41 @@ def send_again(connection: sqlite3.Connection, outbox_id: str, why: str, now: fl
 
 
 def row_of(found: Sequence[Any]) -> OutboxRow:
-    identifier, account, chat, text, secret, state, reason, created, expires, updated, message, slot, attempts = found
+    identifier, account, chat, content, if_unknown, secret, created, expires, *moving = found
+    state, reason, updated, sent, delivered, read, ended, message, slot, attempts = moving
     return OutboxRow(
         id=identifier,
         account=AccountId(account),
         chat=ChatId(chat),
-        text=text,
+        content=load(content),
+        if_unknown=_IF_UNKNOWN[if_unknown],
         secret=bytes(secret),
-        state=STATES[state],
-        reason=reason,
         created_at=created,
         expires_at=expires,
+        state=STATES[state],
+        reason=reason,
         updated_at=updated,
+        sent_at=sent,
+        delivered_at=delivered,
+        read_at=read,
+        ended_at=ended,
         message_id=message,
         slot=_SLOTS[slot] if slot else None,
         attempts=attempts,
     )
+
+
+def _stepped(row: OutboxRow, taken: Step, now: float) -> OutboxRow:
+    """The row in its new state, with the time that belongs to it."""
+    if not taken.changed:
+        return row
+    after = replace(row, state=taken.state, reason=taken.reason, updated_at=now)
+    if taken.state in _ENDED:
+        return replace(after, ended_at=now)
+    if taken.state in _PROVEN:
+        changes: dict[str, Any] = {"sent_at": row.sent_at or now, _TIMES[taken.state]: now}
+        return replace(after, ended_at=0.0, **changes)
+    return replace(after, ended_at=0.0)
 
 
 def _with_early_receipt(connection: sqlite3.Connection, row: OutboxRow, now: float) -> OutboxRow:
@@ -145,16 +161,18 @@ def _with_early_receipt(connection: sqlite3.Connection, row: OutboxRow, now: flo
     if found is None:
         return row
     taken = step(row.state, _RECEIPTS[STATES[found[0]]])
-    return replace(row, state=taken.state, reason=taken.reason, updated_at=now) if taken.changed else row
+    return _stepped(row, taken, now)
 
 
 def _save(connection: sqlite3.Connection, row: OutboxRow) -> None:
     values = _values(row)
-    connection.execute(SQL["save"], (*values[_FIXED:], seal(*values), row.id))
+    connection.execute(SQL["save"], (values[_CONTENT], *values[_FIXED:], seal(*values), row.id))
 
 
 def _values(row: OutboxRow) -> tuple[object, ...]:
     """In the order of the columns: first what never changes."""
-    fixed = (row.id, str(row.account), str(row.chat), row.text, row.secret, row.created_at, row.expires_at)
+    names = (row.id, str(row.account), str(row.chat))
+    fixed = (*names, dump(row.content), str(row.if_unknown), row.secret, row.created_at, row.expires_at)
+    moments = (row.updated_at, row.sent_at, row.delivered_at, row.read_at, row.ended_at)
     slot = str(row.slot) if row.slot else None
-    return (*fixed, str(row.state), row.reason, float(row.updated_at), row.message_id, slot, row.attempts)
+    return (*fixed, str(row.state), row.reason, *map(float, moments), row.message_id, slot, row.attempts)

@@ -6,7 +6,7 @@ import sqlite3
 
 from tandem.model.ids import LID_SERVER, USER_SERVER, ChatId, message_key
 from tandem.model.message import Message
-from tandem.model.outbox import OutboxRow
+from tandem.model.outbox import Content, MarkRead, OutboxRow, Reaction, Reply, Revoke, Text
 from tandem.queue.inbox import Arrival, Entry, Lookup, Verdict, put
 from tandem.sqlite_schema import load_queries
 
@@ -38,6 +38,7 @@ def _canonical(chat: ChatId, number_of: Lookup) -> ChatId:
 
 def _message(row: OutboxRow, chat: ChatId, sender: str, sent_at: int, now: int) -> Message:
     group = "" if chat.endswith(_PEOPLE) else chat
+    kind, text, reply_to = _shown(row.content)
     return Message(
         account=row.account,
         chat=chat,
@@ -47,11 +48,26 @@ def _message(row: OutboxRow, chat: ChatId, sender: str, sent_at: int, now: int) 
         sender_name="",
         recipient=chat,
         from_me=True,
-        kind="text",
-        text=row.text,
+        kind=kind,
+        text=text,
         has_media=False,
-        reply_to="",
+        reply_to=reply_to,
         timestamp=sent_at,
         received_at=now,
         raw=b"",
     )
+
+
+def _shown(content: Content) -> tuple[str, str, str]:
+    """Kind, text, and the message it refers to: the same words as for the echo of it."""
+    match content:
+        case Text(text):
+            return "text", text, ""
+        case Reply(text, target):
+            return "text", text, target.message_id
+        case Reaction(emoji, target, _):
+            return "reaction", emoji, target.message_id
+        case Revoke(message_id):
+            return "revoke", "", message_id
+        case MarkRead():
+            raise ValueError("a read mark is no message")

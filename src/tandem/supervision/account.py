@@ -10,7 +10,7 @@ from tandem.errors import Conflict
 from tandem.model.account import Account
 from tandem.model.event import EventType, Publish
 from tandem.model.ids import ChatId
-from tandem.model.outbox import SendResult
+from tandem.model.outbox import Content, SendResult
 from tandem.model.states import AccountStatus, Role, SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod, SlotView
 from tandem.policy import failover
@@ -53,14 +53,14 @@ class Pair:
             self._announce_ready(session)
             self.wake()
 
-    async def send(self, slot: Slot, chat: ChatId, text: str, secret: bytes, timeout: float) -> SendResult:
+    async def send(self, slot: Slot, chat: ChatId, content: Content, secret: bytes, timeout: float) -> SendResult:
         """Send through a slot. Raises NotOnline when it cannot send.
 
         An answer that is overdue degrades the slot, so that the role moves, while this call goes on waiting for it.
         """
         session = self.sessions[slot]
         generation = session.generation
-        call = asyncio.create_task(session.device.send(chat, text, secret, timeout))
+        call = asyncio.create_task(session.device.send(chat, content, secret, timeout))
         try:
             done, _ = await asyncio.wait({call}, timeout=self._suspect_after)
             if not done and session.generation == generation:

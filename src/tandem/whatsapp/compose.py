@@ -2,28 +2,84 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from tandem.errors import PoisonMessage, Rejected
-from tandem.model.ids import ChatId, Jid
-from tandem.model.outbox import SendOutcome, SendResult
+from tandem.model.ids import LID_SERVER, USER_SERVER, ChatId, Jid
+from tandem.model.outbox import Content, MarkRead, Reaction, Reply, Revoke, SendOutcome, SendResult, Target, Text
 from tandem.model.states import Slot
-from tandem.whatsapp.protos import e2e, neonize, parsed, registration
+from tandem.whatsapp.protos import common, e2e, neonize, parsed, registration
 from tandem.whatsapp.reasons import send_failure, send_words
 
 SECRET_BYTES = 32
+_PEOPLE = (f"@{USER_SERVER}", f"@{LID_SERVER}")
 
 
-def text_message(text: str, secret: bytes) -> bytes:
+def calls_of(chat: ChatId, content: Content, secret: bytes) -> list[tuple[str, tuple[bytes, ...]]]:
+    """Return the host's operations, in order, that send this, with their bytes. Raises Rejected.
+
+    Nothing answers a read mark, so a probe goes behind it on the same connection: its answer is the mark's.
+    """
+    to = chat_bytes(chat)
+    if not isinstance(content, MarkRead):
+        return [("send", (to, message_bytes(chat, content, secret)))]
+    by_author: dict[str, list[str]] = {}
+    for target in content.targets:
+        by_author.setdefault(target.author, []).append(target.message_id)
+    marks = [("mark_read", (_ids(ids), to, chat_bytes(ChatId(author)))) for author, ids in by_author.items()]
+    return [*marks, ("probe", ())]
+
+
+def _ids(message_ids: Sequence[str]) -> bytes:
+    if any(" " in message_id for message_id in message_ids):
+        raise Rejected("a message id holds a space")  # the library separates them by spaces
+    return " ".join(message_ids).encode()
+
+
+def message_bytes(chat: ChatId, content: Content, secret: bytes) -> bytes:
     """Return a serialised waE2E.Message. ``secret`` (32 bytes) names it in the library's store and in the echo.
 
-    Raises Rejected for a text that has no UTF-8 form, ValueError for a secret of another length.
+    Raises Rejected for a text that has no UTF-8 form, ValueError for a secret of another length and for what is no
+    message (a read mark).
     """
     if len(secret) != SECRET_BYTES:
         raise ValueError(f"a message secret has {SECRET_BYTES} bytes, this one has {len(secret)}")
+    context = e2e().MessageContextInfo(messageSecret=secret)
     try:
-        context = e2e().MessageContextInfo(messageSecret=secret)
-        return bytes(e2e().Message(conversation=text, messageContextInfo=context).SerializeToString())
-    except (UnicodeEncodeError, ValueError):
+        return bytes(e2e().Message(**_parts(chat, content), messageContextInfo=context).SerializeToString())
+    except UnicodeEncodeError:
         raise Rejected("the text holds characters that cannot be sent") from None
+
+
+def _parts(chat: ChatId, content: Content) -> dict[str, Any]:
+    match content:
+        case Text(text):
+            return {"conversation": text}
+        case Reply(text, target):
+            return {"extendedTextMessage": e2e().ExtendedTextMessage(text=text, contextInfo=_quote(target))}
+        case Reaction(emoji, target, at):
+            key = _key(chat, target)
+            return {"reactionMessage": e2e().ReactionMessage(key=key, text=emoji, senderTimestampMS=at)}
+        case Revoke(message_id):
+            key, kind = _key(chat, Target(message_id, "", from_me=True)), e2e().ProtocolMessage.REVOKE
+            return {"protocolMessage": e2e().ProtocolMessage(type=kind, key=key)}
+        case MarkRead():
+            raise ValueError("a read mark is no message")
+
+
+def _quote(target: Target) -> Any:
+    """The quoted message by its id, its author, and what it said."""
+    quoted = e2e().Message(conversation=target.text)
+    return e2e().ContextInfo(stanzaID=target.message_id, participant=target.author, quotedMessage=quoted)
+
+
+def _key(chat: ChatId, target: Target) -> Any:
+    """The name of a message. Source: whatsmeow ``BuildMessageKey``: only a group needs the participant."""
+    key = common().MessageKey(remoteJID=chat, fromMe=target.from_me, ID=target.message_id)
+    if not target.from_me and not chat.endswith(_PEOPLE):
+        key.participant = target.author
+    return key
 
 
 def jid_bytes(jid: Jid) -> bytes:

@@ -12,19 +12,20 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from tandem.errors import DataUnusable, Misconfigured, NotOnline, Rejected, TandemError
-from tandem.model.ids import ChatId, Jid
-from tandem.model.outbox import SendOutcome, SendResult
+from tandem.model.ids import ChatId
+from tandem.model.outbox import Content, MarkRead, SendOutcome, SendResult
 from tandem.model.signals import HostEnded
 from tandem.settings import DeviceSettings
 from tandem.whatsapp import reasons
 from tandem.whatsapp.calls import Answer, CallError, Calls
-from tandem.whatsapp.compose import chat_bytes, jid_bytes, pairing_code, pairing_request, send_result, text_message
+from tandem.whatsapp.compose import calls_of, pairing_code, pairing_request, send_result
 from tandem.whatsapp.exits import ExitCode
 from tandem.whatsapp.frames import Decoder, Frame, FrameError, Kind, encode
 from tandem.whatsapp.news import HostFacts, News
 from tandem.whatsapp.options import HostOptions
 from tandem.whatsapp.outlet import Outlet, Tell
 from tandem.whatsapp.port import DeviceListener, DeviceSpec
+from tandem.whatsapp.reasons import send_failure
 from tandem.whatsapp.spawn import Spawned, spawn
 
 _CHUNK = 262_144
@@ -112,27 +113,24 @@ class Link:
             self._acknowledged = sequence
             self._say(Frame(Kind.ACK, {"sequence": sequence}))
 
-    async def send(self, chat: ChatId, text: str, secret: bytes, timeout: float) -> SendResult:
-        parts = (chat_bytes(chat), text_message(text, secret))
+    async def send(self, chat: ChatId, content: Content, secret: bytes, timeout: float) -> SendResult:
         if self._ended:
             return SendResult(SendOutcome.NOT_SENT, error="the host is gone")
+        deadline = self._loop.time() + timeout
         try:
-            answer = await self._call("send", parts, timeout)
+            for operation, parts in calls_of(chat, content, secret):
+                answer = await self._call(operation, parts, max(0.0, deadline - self._loop.time()))
+        except Rejected as error:
+            return SendResult(SendOutcome.REJECTED, error=str(error))
         except CallError as error:
-            outcome = SendOutcome.NOT_SENT if error.refused else SendOutcome.UNKNOWN
+            outcome = SendOutcome.NOT_SENT if error.refused else send_failure(str(error)).outcome
             return SendResult(outcome, error=str(error))
         except NotOnline as error:
             return SendResult(SendOutcome.UNKNOWN, error=str(error))
-        return send_result(answer.payload)
+        return SendResult(SendOutcome.ACCEPTED) if isinstance(content, MarkRead) else send_result(answer.payload)
 
     async def probe(self, timeout: float) -> float:
         return (await self._ask("probe", (), timeout)).milliseconds
-
-    async def mark_read(self, chat: Jid, sender: Jid, message_ids: Sequence[str], timeout: float) -> None:
-        if any(" " in message_id for message_id in message_ids):
-            raise Rejected("a message id holds a space")  # the library separates them by spaces
-        parts = (" ".join(message_ids).encode(), jid_bytes(chat), jid_bytes(sender))
-        await self._ask("mark_read", parts, timeout)
 
     async def pair_by_code(self, number: str, timeout: float) -> str:
         deadline = self._loop.time() + timeout
@@ -195,7 +193,7 @@ class Link:
             async with asyncio.timeout(timeout):
                 return await answer
         except TimeoutError:
-            raise NotOnline(f"no answer within {timeout:g} s") from None
+            raise NotOnline(f"no answer within {timeout:.2g} s") from None
 
     def _say(self, frame: Frame) -> None:
         if not self._ended and not self._writer.is_closing():

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from tandem.model.account import Account
-from tandem.model.ids import ChatId, Jid
+from tandem.model.ids import ChatId
 from tandem.model.message import RawEvent
-from tandem.model.outbox import SendResult
+from tandem.model.outbox import Content, SendResult
 from tandem.model.signals import Signal
 from tandem.model.states import Slot
 
@@ -46,15 +46,17 @@ class Device(Protocol):
     def acknowledge(self, sequence: int) -> None:
         """Everything up to this sequence is durable elsewhere: the journal may forget it."""
 
-    async def send(self, chat: ChatId, text: str, secret: bytes, timeout: float) -> SendResult:
-        """Send a text. Never raises for what the network does: that is in the result. ``timeout`` in seconds."""
+    async def send(self, chat: ChatId, content: Content, secret: bytes, timeout: float) -> SendResult:
+        """Send whatever an outbox row holds. Never raises for what the network does: that is in the result.
+
+        A read mark has no answer of its own and becomes no message: accepted means that the server has answered what
+        was sent behind it, and there is no message id. ``timeout`` in seconds.
+        """
         ...
 
     async def probe(self, timeout: float) -> float:
         """Round trip of an acknowledged stanza in milliseconds. Raises NotOnline without an answer in time."""
         ...
-
-    async def mark_read(self, chat: Jid, sender: Jid, message_ids: Sequence[str], timeout: float) -> None: ...
 
     async def pair_by_code(self, number: str, timeout: float) -> str:
         """Return the code to type on the phone. Only while pairing. Raises Rejected if the server refuses."""

@@ -24,6 +24,12 @@ def e2e() -> Any:
 
 
 @cache
+def common() -> Any:
+    """The module of what WhatsApp's other modules share: names of messages."""
+    return package.proto("waCommon.WACommon_pb2")
+
+
+@cache
 def registration() -> Any:
     """The module of what a device says of itself when it is linked."""
     return package.proto("waCompanionReg.WAWebProtobufsCompanionReg_pb2")
@@ -31,7 +37,7 @@ def registration() -> Any:
 
 def load() -> None:
     """Import everything that decoding needs. Takes a third of a second once: call it off the event loop."""
-    for module in (neonize, e2e, registration):
+    for module in (neonize, e2e, common, registration):
         module()
 
 

@@ -20,7 +20,7 @@ from tandem.queue.inbox import Copy
 from tandem.queue.queue import Queue
 from tandem.settings import QueueSettings
 from tandem.store.sqlite import SqliteStore
-from unit.queue.parts import ACCOUNT, ANN, BOB, Told, arrival, message
+from unit.queue.parts import ANN, BOB, Told, accept_text, arrival, message
 
 PRODUCERS = 16
 
@@ -38,7 +38,7 @@ async def produce(queue: Queue, numbers: itertools.count[int]) -> None:
         assert [verdict.copy for verdict in verdicts] == [Copy.FIRST, Copy.DUPLICATE]
         say(f"in {number}")
         if number % 10 == 0:
-            row, _ = await queue.outbox.accept(ACCOUNT, ANN, f"reply to {number}")
+            row, _ = await accept_text(queue, ANN, f"reply to {number}")
             say(f"out {row.id}")
 
 

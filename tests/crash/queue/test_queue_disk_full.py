@@ -16,7 +16,7 @@ from tandem.errors import StoreUnavailable
 from tandem.model.message import Message
 from tandem.queue.queue import Queue
 from tandem.store.sqlite import SqliteStore
-from unit.queue.parts import ACCOUNT, ANN, arrival, message, open_queue, waiting
+from unit.queue.parts import ACCOUNT, ANN, accept_text, arrival, message, open_queue, waiting
 
 LIMIT = 1_500_000
 
@@ -99,7 +99,7 @@ async def test_a_full_disk_refuses_loses_nothing_and_recovers(disk: SmallDisk) -
         depth = queue.inbox.depth
         assert depth == len(acknowledged)
         with pytest.raises(StoreUnavailable):
-            await queue.outbox.accept(ACCOUNT, ANN, "x" * 100_000)
+            await accept_text(queue, ANN, "x" * 100_000)
         assert queue.outbox.depth == 0
         assert await waiting(queue) == acknowledged  # what is there can still be read
         assert queue.database.failed_commits >= 2
@@ -107,7 +107,7 @@ async def test_a_full_disk_refuses_loses_nothing_and_recovers(disk: SmallDisk) -
         disk.relieve()
         await queue.inbox.put([arrival(content(10_001))])
         acknowledged.append(content(10_001).text)
-        await queue.outbox.accept(ACCOUNT, ANN, "x" * 100_000)
+        await accept_text(queue, ANN, "x" * 100_000)
     async with open_queue(disk.directory) as queue:
         assert await waiting(queue) == acknowledged
         assert queue.outbox.depth == 1

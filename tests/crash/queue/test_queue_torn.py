@@ -27,7 +27,7 @@ from tandem.sqlite_file import SqliteFile
 from tandem.sqlite_schema import Schema
 from tandem.store.sqlite import SCHEMA as STORE_SCHEMA
 from tandem.store.sqlite import SqliteStore
-from unit.queue.parts import ACCOUNT, ANN, BOB, arrival, message, open_queue, put
+from unit.queue.parts import ACCOUNT, ANN, BOB, accept_text, arrival, message, open_queue, put
 
 DAMAGES = int(os.environ.get("QUEUE_DAMAGES", "40"))
 PERSON = Jid("12025550101", "s.whatsapp.net")
@@ -97,7 +97,7 @@ async def fill_queue(directory: Path, closed: Path, living: Path) -> None:
         await queue.inbox.put([arrival(message(n), undecryptable=True) for n in range(200, 210)])
         await queue.dead_letters.bury_event(RawEvent(ACCOUNT, Slot.BACKUP, 1, 1, 7, b"junk" * 50, 3.0), "why")
         for number in range(20):
-            row, _ = await queue.outbox.accept(ACCOUNT, ANN, f"text {number}", f"key {number}")
+            row, _ = await accept_text(queue, ANN, f"text {number}", f"key {number}")
             if number % 3 == 0:
                 await queue.outbox.mark_sending(row.id, Slot.PRIMARY)
                 await queue.outbox.record(row.id, SendResult(SendOutcome.ACCEPTED, f"ID{number}", 1))

@@ -10,7 +10,7 @@ from integration.whatsapp.host_stage import ACCOUNT, CONTACT, NUMBER, Session, S
 from tandem.model import signals
 from tandem.model.ids import Jid, chat_of_number
 from tandem.model.ids import Number as PhoneNumber
-from tandem.model.outbox import SendOutcome
+from tandem.model.outbox import MarkRead, SendOutcome, SendResult, Target, Text
 from tandem.model.states import Slot
 from wa_emulator.server import Emulator
 
@@ -74,7 +74,7 @@ async def _until_journal_is_empty(stage: Stage, slot: Slot) -> None:
 async def test_a_text_is_sent_and_the_other_slot_hears_its_echo(stage: Stage) -> None:
     primary, backup = await both(stage)
     secret = secrets.token_bytes(32)
-    result = await primary.device.send(CHAT, "how are you?", secret, 10.0)
+    result = await primary.device.send(CHAT, Text("how are you?"), secret, 10.0)
     assert result.outcome is SendOutcome.ACCEPTED
     assert result.timestamp > 1_700_000_000
     _, echo = await backup.message("how are you?")
@@ -91,12 +91,12 @@ async def test_a_text_is_sent_and_the_other_slot_hears_its_echo(stage: Stage) ->
 async def test_what_cannot_be_sent_is_told_apart(stage: Stage) -> None:
     primary = await stage.online(Slot.PRIMARY)
     await stage.fault(kind="send_nack", code=463)
-    refused = await primary.device.send(CHAT, "x", secrets.token_bytes(32), 10.0)
+    refused = await primary.device.send(CHAT, Text("x"), secrets.token_bytes(32), 10.0)
     assert refused.outcome is SendOutcome.REJECTED
     assert "463" in refused.error
     stage.emulator.faults.clear()
     await stage.fault(kind="no_send_ack")
-    unanswered = await primary.device.send(CHAT, "x", secrets.token_bytes(32), 0.3)
+    unanswered = await primary.device.send(CHAT, Text("x"), secrets.token_bytes(32), 0.3)
     assert unanswered.outcome is SendOutcome.UNKNOWN
 
 
@@ -105,7 +105,9 @@ async def test_the_other_calls(stage: Stage) -> None:
     assert 0 < await primary.device.probe(5.0) < 1000
     (message_id,) = await stage.emulator.send(CONTACT, NUMBER, "read me")
     _, message = await primary.message("read me")
-    await primary.device.mark_read(message.chat, message.sender, [message_id], 5.0)
+    content = MarkRead((Target(message_id, str(message.sender)),))
+    marked = await primary.device.send(CHAT, content, secrets.token_bytes(32), 5.0)
+    assert marked == SendResult(SendOutcome.ACCEPTED)
 
 
 async def test_the_librarys_own_ping_is_timed(stage: Stage) -> None:

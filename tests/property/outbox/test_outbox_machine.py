@@ -25,7 +25,7 @@ from tandem.model.states import OutboxState, Slot
 from tandem.queue.queue import Queue
 from tandem.queue.settlement import settle_echo, settle_receipt
 from tandem.settings import QueueSettings
-from unit.queue.parts import ACCOUNT, Told
+from unit.queue.parts import ACCOUNT, Told, accept_text
 
 T = TypeVar("T")
 CHATS = [ChatId(f"1202555010{number}@s.whatsapp.net") for number in range(3)]
@@ -70,7 +70,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def accept(self, chat: ChatId, key: str | None) -> None:
         text = f"text {key}"
         scoped = None if key is None else f"{chat}-{key}"
-        row, new = self.run(lambda: self.queue.outbox.accept(ACCOUNT, chat, text, scoped))
+        row, new = self.run(lambda: accept_text(self.queue, chat, text, scoped))
         assert new is (row.id not in self.truth)
         if new:
             self.truth[row.id] = Sent(row, len(self.truth))

@@ -14,7 +14,7 @@ from tandem.model.account import Account
 from tandem.model.event import EventType
 from tandem.model.ids import AccountId, ChatId, Number, account_id
 from tandem.model.message import Message
-from tandem.model.outbox import OutboxRow
+from tandem.model.outbox import Content, IdempotencyKey, IfUnknown, OutboxRow
 from tandem.model.states import AccountStatus, OutboxState, Role, SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod, SlotView
 from tandem.monitoring.events import EventStream
@@ -183,26 +183,38 @@ class FakeAccounts:
 class FakeOutgoing:
     clock: Clock
     rows: dict[str, OutboxRow] = field(default_factory=dict)
-    keys: dict[tuple[str, str], str] = field(default_factory=dict)
+    keys: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
     full: bool = False
 
     async def accept(
-        self, account: AccountId, chat: ChatId, text: str, idempotency_key: str | None = None
+        self,
+        account: AccountId,
+        chat: ChatId,
+        content: Content,
+        key: IdempotencyKey | None = None,
+        *,
+        expires_in: float | None = None,
+        if_unknown: IfUnknown = IfUnknown.RESEND,
     ) -> tuple[OutboxRow, bool]:
         if self.full:
             raise Overloaded("10000 messages wait to be sent already; try again later", 7.2)
-        if idempotency_key and (account, idempotency_key) in self.keys:
-            row = self.rows[self.keys[account, idempotency_key]]
-            if (row.chat, row.text) != (chat, text):
-                raise Conflict("this Idempotency-Key came with another message before")
-            return row, False
+        earlier = None if key is None else await self.repeated(account, key)
+        if earlier is not None:
+            return earlier, False
         now = self.clock.now()
         row_id = f"outbox{len(self.rows)}"
-        row = OutboxRow(row_id, account, chat, text, b"s" * 32, OutboxState.QUEUED, "", now, now + 60, now)
+        until = now + (expires_in or 60)
+        row = OutboxRow(row_id, account, chat, content, b"s" * 32, OutboxState.QUEUED, "", now, until, now, if_unknown)
         self.rows[row_id] = row
-        if idempotency_key:
-            self.keys[account, idempotency_key] = row_id
+        if key is not None:
+            self.keys[account, key.text] = (row_id, key.request)
         return row, True
+
+    async def repeated(self, account: AccountId, key: IdempotencyKey) -> OutboxRow | None:
+        row_id, request = self.keys.get((account, key.text), ("", b""))
+        if row_id and request != key.request:
+            raise Conflict("this Idempotency-Key came with another message before")
+        return self.rows.get(row_id)
 
     async def get(self, outbox_id: str) -> OutboxRow:
         if outbox_id not in self.rows:

@@ -20,7 +20,7 @@ from tandem.model.ids import Jid
 from tandem.model.message import DecodedMessage, DecodedReceipt, RawEvent
 from tandem.model.states import OutboxState, Slot
 from tandem.queue.queue import Queue
-from unit.queue.parts import ACCOUNT, ANN, NUMBER, START_MS, Told, open_queue, waiting
+from unit.queue.parts import ACCOUNT, ANN, NUMBER, START_MS, Told, accept_text, open_queue, waiting
 
 ANN_JID = Jid("12025550101", "s.whatsapp.net")
 
@@ -226,7 +226,7 @@ def test_an_unreadable_copy_is_replaced_by_the_partners(tmp_path: Path) -> None:
 
 def test_echoes_and_receipts_reach_the_outbox_and_are_told_once(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
-        row, _ = await rig.queue.outbox.accept(ACCOUNT, ANN, "hi")
+        row, _ = await accept_text(rig.queue, ANN, "hi")
         await rig.queue.outbox.mark_sending(row.id, Slot.PRIMARY)
         secret = row.secret.hex()
         rig.pipeline.receive(event(1, Slot.BACKUP, message_id="OWN", from_me=True, text="hi", secret=secret))

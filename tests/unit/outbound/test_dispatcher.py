@@ -12,11 +12,11 @@ from support.virtual_time import SeededRandom, VirtualClock, run_virtually
 from tandem.errors import NotOnline, StoreUnavailable
 from tandem.model.event import EventType
 from tandem.model.ids import ChatId
-from tandem.model.outbox import OutboxRow, SendOutcome, SendResult
+from tandem.model.outbox import Content, OutboxRow, SendOutcome, SendResult, Text
 from tandem.model.states import OutboxState, Slot
 from tandem.outbound.dispatcher import Dispatcher
 from tandem.queue.queue import Queue
-from unit.queue.parts import ACCOUNT, ANN, BOB, Told, open_queue
+from unit.queue.parts import ACCOUNT, ANN, BOB, Told, accept_text, open_queue
 
 Behaviour = Callable[[ChatId, str], Coroutine[Any, Any, SendResult]]
 
@@ -34,7 +34,9 @@ class TwinPair:
     most_under_way: int = 0
     behaviour: Behaviour | None = None
 
-    async def send(self, slot: Slot, chat: ChatId, text: str, secret: bytes, timeout: float) -> SendResult:  # noqa: ARG002 - the port's
+    async def send(self, slot: Slot, chat: ChatId, content: Content, secret: bytes, timeout: float) -> SendResult:  # noqa: ARG002 - the port's
+        assert isinstance(content, Text)
+        text = content.text
         self.tried.append(text)
         if not self.online:
             raise NotOnline("no slot is online")
@@ -59,7 +61,7 @@ class Rig:
     task: asyncio.Task[None]
 
     async def accept(self, text: str, chat: ChatId = ANN) -> OutboxRow:
-        row, _ = await self.queue.outbox.accept(ACCOUNT, chat, text)
+        row, _ = await accept_text(self.queue, chat, text)
         return row
 
     async def state(self, row: OutboxRow) -> OutboxState:

@@ -10,7 +10,7 @@ import pytest
 from support.virtual_time import SeededRandom, VirtualClock
 from tandem.model.account import Account
 from tandem.model.ids import ChatId, Number, account_id
-from tandem.model.outbox import OutboxRow, SendOutcome, SendResult
+from tandem.model.outbox import OutboxRow, SendOutcome, SendResult, Text
 from tandem.model.states import OutboxState, Slot
 from tandem.outbound.reconciliation import Reconciler
 from tandem.queue.queue import Queue
@@ -73,7 +73,7 @@ class Stage:
     async def unknown_send(self) -> OutboxRow:
         await self.queue.open()
         await self.queue.registry.save_account(ACCOUNT)
-        row, _ = await self.queue.outbox.accept(ACCOUNT.id, CHAT, "hello")
+        row, _ = await self.queue.outbox.accept(ACCOUNT.id, CHAT, Text("hello"))
         await self.queue.outbox.mark_sending(row.id, Slot.PRIMARY)
         return (await self.queue.outbox.record(row.id, SendResult(SendOutcome.UNKNOWN))).after
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tandem.model.account import Account
 from tandem.model.event import EventType
 from tandem.model.ids import AccountId, ChatId, MessageKey, Number, account_id, message_key
 from tandem.model.message import Message
+from tandem.model.outbox import IdempotencyKey, OutboxRow, Text
 from tandem.model.states import Slot
 from tandem.queue.inbox import Arrival, Copy, Entry
 from tandem.queue.queue import Queue
@@ -74,6 +76,18 @@ def arrival(
 async def put(queue: Queue, *numbers: int, slot: Slot = Slot.PRIMARY, chat: ChatId = ANN) -> list[Copy]:
     verdicts = await queue.inbox.put([arrival(message(number, chat), slot) for number in numbers])
     return [verdict.copy for verdict in verdicts]
+
+
+def text_of(row: OutboxRow) -> str:
+    assert isinstance(row.content, Text)
+    return row.content.text
+
+
+async def accept_text(
+    queue: Queue, chat: ChatId, text: str, key: str | None = None, account: AccountId = ACCOUNT, **options: Any
+) -> tuple[OutboxRow, bool]:
+    named = None if key is None else IdempotencyKey(key, sha256(f"{chat}\n{text}".encode(errors="replace")).digest())
+    return await queue.outbox.accept(account, chat, Text(text), named, **options)
 
 
 def everything(_count: int, _size: int, _following: int) -> bool:

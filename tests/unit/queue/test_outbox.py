@@ -11,11 +11,23 @@ from support.virtual_time import run_virtually
 from tandem.errors import Conflict, NotFound, Overloaded, Rejected
 from tandem.model.ids import AccountId, ChatId, Jid, message_key
 from tandem.model.message import DecodedMessage, DecodedReceipt
-from tandem.model.outbox import OutboxRow, SendOutcome, SendResult
+from tandem.model.outbox import OutboxRow, SendOutcome, SendResult, Text
 from tandem.model.states import OutboxState, Slot
 from tandem.queue.queue import Queue
 from tandem.queue.settlement import settle_echo, settle_receipt
-from unit.queue.parts import ACCOUNT, ANN, BOB, NUMBER, arrival, everything, message, open_queue, waiting
+from unit.queue.parts import (
+    ACCOUNT,
+    ANN,
+    BOB,
+    NUMBER,
+    accept_text,
+    arrival,
+    everything,
+    message,
+    open_queue,
+    text_of,
+    waiting,
+)
 
 ACCEPTED = SendResult(SendOutcome.ACCEPTED, "3EB0AA", 1_700_000_001)
 UNKNOWN = SendResult(SendOutcome.UNKNOWN, error="no ack")
@@ -58,7 +70,7 @@ async def hear(queue: Queue, heard: DecodedMessage | DecodedReceipt, account: Ac
 
 
 async def accepted(queue: Queue, text: str = "hi", chat: ChatId = ANN) -> OutboxRow:
-    row, _ = await queue.outbox.accept(ACCOUNT, chat, text)
+    row, _ = await accept_text(queue, chat, text)
     return row
 
 
@@ -85,35 +97,35 @@ async def test_what_is_accepted_is_on_disk_with_a_secret_of_its_own(tmp_path: Pa
 
 async def test_the_same_key_and_body_give_the_same_row_also_after_a_restart(tmp_path: Path) -> None:
     async with open_queue(tmp_path) as queue:
-        first, new = await queue.outbox.accept(ACCOUNT, ANN, "hi", "key")
-        again, second = await queue.outbox.accept(ACCOUNT, ANN, "hi", "key")
+        first, new = await accept_text(queue, ANN, "hi", "key")
+        again, second = await accept_text(queue, ANN, "hi", "key")
         assert (new, second, again) == (True, False, first)
     async with open_queue(tmp_path) as queue:
-        again, new = await queue.outbox.accept(ACCOUNT, ANN, "hi", "key")
+        again, new = await accept_text(queue, ANN, "hi", "key")
         assert (again, new) == (first, False)
         for chat, text in ((ANN, "other"), (BOB, "hi")):
             with pytest.raises(Conflict):
-                await queue.outbox.accept(ACCOUNT, chat, text, "key")
-        other, new = await queue.outbox.accept(AccountId("b" * 16), ANN, "hi", "key")
+                await accept_text(queue, chat, text, "key")
+        other, new = await accept_text(queue, ANN, "hi", "key", AccountId("b" * 16))
         assert new
         assert other.id != first.id
 
 
 async def test_simultaneous_requests_with_one_key_make_one_row(tmp_path: Path) -> None:
     async with open_queue(tmp_path) as queue:
-        results = await asyncio.gather(*(queue.outbox.accept(ACCOUNT, ANN, "hi", "key") for _ in range(20)))
+        results = await asyncio.gather(*(accept_text(queue, ANN, "hi", "key") for _ in range(20)))
         assert sum(new for _, new in results) == 1
         assert len({row.id for row, _ in results}) == 1
 
 
 async def test_a_full_backlog_refuses_one_account_and_no_other(tmp_path: Path) -> None:
     async with open_queue(tmp_path, max_outbox=2) as queue:
-        first, _ = await queue.outbox.accept(ACCOUNT, ANN, "1", "key")
+        first, _ = await accept_text(queue, ANN, "1", "key")
         await accepted(queue)
         with pytest.raises(Overloaded):
             await accepted(queue)
-        assert await queue.outbox.accept(ACCOUNT, ANN, "1", "key") == (first, False)
-        await queue.outbox.accept(AccountId("b" * 16), ANN, "hi")
+        assert await accept_text(queue, ANN, "1", "key") == (first, False)
+        await queue.outbox.accept(AccountId("b" * 16), ANN, Text("hi"))
         await queue.outbox.mark_sending(first.id, None)
         await accepted(queue)
 
@@ -122,9 +134,9 @@ async def test_an_overloaded_key_can_be_used_again(tmp_path: Path) -> None:
     async with open_queue(tmp_path, max_outbox=1) as queue:
         row = await accepted(queue)
         with pytest.raises(Overloaded):
-            await queue.outbox.accept(ACCOUNT, ANN, "later", "key")
+            await accept_text(queue, ANN, "later", "key")
         await queue.outbox.mark_sending(row.id, None)
-        _, new = await queue.outbox.accept(ACCOUNT, ANN, "later", "key")
+        _, new = await accept_text(queue, ANN, "later", "key")
         assert new
 
 
@@ -144,7 +156,7 @@ async def test_order_within_a_chat_and_no_waiting_between_chats(tmp_path: Path) 
         other = await accepted(queue, "3", BOB)
 
         async def texts() -> list[str]:
-            return [row.text for row in await queue.outbox.sendable(ACCOUNT, 10, 30.0)]
+            return [text_of(row) for row in await queue.outbox.sendable(ACCOUNT, 10, 30.0)]
 
         assert await texts() == ["1", "3"]
         await queue.outbox.mark_sending(first.id, Slot.PRIMARY)
@@ -349,13 +361,13 @@ def test_a_message_expires_by_age_alone_and_only_if_it_was_not_sent(tmp_path: Pa
 
 def test_idempotency_keys_are_kept_a_day_at_least_and_not_for_ever(tmp_path: Path) -> None:
     async def scenario(queue: Queue) -> None:
-        row, _ = await queue.outbox.accept(ACCOUNT, ANN, "hi", "key")
+        row, _ = await accept_text(queue, ANN, "hi", "key")
         await asyncio.sleep(24 * 3600)
         await queue.outbox.prune()
-        assert await queue.outbox.accept(ACCOUNT, ANN, "hi", "key") == (row, False)
+        assert await accept_text(queue, ANN, "hi", "key") == (row, False)
         await asyncio.sleep(25 * 3600)
         await queue.outbox.prune()
-        _, new = await queue.outbox.accept(ACCOUNT, ANN, "another", "key")
+        _, new = await accept_text(queue, ANN, "another", "key")
         assert new
 
     in_time(tmp_path, scenario, outbox_expiry=10 * 24 * 3600)

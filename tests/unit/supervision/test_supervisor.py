@@ -15,7 +15,7 @@ from tandem.model.account import Account, SlotRecord
 from tandem.model.event import EventType
 from tandem.model.ids import AccountId, ChatId, Number, account_id
 from tandem.model.message import RawEvent
-from tandem.model.outbox import SendOutcome
+from tandem.model.outbox import SendOutcome, Text
 from tandem.model.states import AccountStatus, Role, SessionState, Slot
 from tandem.model.views import PairMethod
 from tandem.policy.session_machine import Limits
@@ -170,15 +170,15 @@ async def test_sending_goes_through_the_active_slot_and_refuses_when_there_is_no
     supervisor = await _linked(world)
     pair = supervisor.pair_of(ACCOUNT)
     chat = ChatId("13035550100@s.whatsapp.net")
-    assert (await pair.send(pair.active, chat, "hello", b"", 1.0)).outcome is SendOutcome.ACCEPTED
+    assert (await pair.send(pair.active, chat, Text("hello"), b"", 1.0)).outcome is SendOutcome.ACCEPTED
     await supervisor.switch(ACCOUNT)
-    await pair.send(pair.active, chat, "hello", b"", 1.0)
+    await pair.send(pair.active, chat, Text("hello"), b"", 1.0)
     assert [len(world.devices.last(slot).sent) for slot in Slot] == [1, 1]
     for slot in Slot:
         world.devices.last(slot).says(signals.Disconnected())
     await asyncio.sleep(0.1)
     with pytest.raises(NotOnline):
-        await pair.send(pair.active, chat, "hello", b"", 1.0)
+        await pair.send(pair.active, chat, Text("hello"), b"", 1.0)
     await supervisor.stop()
 
 
@@ -189,7 +189,7 @@ async def test_a_send_that_goes_unanswered_moves_the_role_after_two_seconds_and_
     world.devices.last(Slot.PRIMARY).stalled_for = 8.0
     pair = supervisor.pair_of(ACCOUNT)
     chat = ChatId("13035550100@s.whatsapp.net")
-    sending = asyncio.create_task(pair.send(Slot.PRIMARY, chat, "hello", b"", 10.0))
+    sending = asyncio.create_task(pair.send(Slot.PRIMARY, chat, Text("hello"), b"", 10.0))
     await asyncio.sleep(1.9)
     assert _roles(supervisor)[Slot.PRIMARY] is Role.ACTIVE
     await asyncio.sleep(0.2)

@@ -6,13 +6,15 @@ import pytest
 
 from tandem.errors import Rejected
 from tandem.model.ids import ChatId, Jid
-from tandem.model.outbox import SendOutcome
+from tandem.model.outbox import MarkRead, Reaction, Reply, Revoke, SendOutcome, Target, Text
 from tandem.model.states import Slot
 from tandem.whatsapp import compose
 from tandem.whatsapp.protos import e2e, neonize, registration
 from tandem.whatsapp.reasons import SEND_FAILURES, send_failure
 
 SECRET = bytes(range(32))
+ANN = ChatId("12025550101@s.whatsapp.net")
+GROUP = ChatId("120363000000000001@g.us")
 
 
 def answer(**fields: Any) -> bytes:
@@ -28,16 +30,63 @@ def accepted(message_id: str = "3EB0") -> Any:
 
 @pytest.mark.parametrize("text", ["", "hello", "ünï 👍🏽", "x" * 65_536])
 def test_a_text_carries_its_secret(text: str) -> None:
-    message = e2e().Message.FromString(compose.text_message(text, SECRET))
+    message = e2e().Message.FromString(compose.message_bytes(ANN, Text(text), SECRET))
     assert message.conversation == text
     assert message.messageContextInfo.messageSecret == SECRET
 
 
+def test_a_reply_quotes_its_message() -> None:
+    target = Target("3EB0A", "12025550101@s.whatsapp.net", text="how are you?")
+    message = e2e().Message.FromString(compose.message_bytes(ANN, Reply("fine", target), SECRET))
+    context = message.extendedTextMessage.contextInfo
+    assert message.extendedTextMessage.text == "fine"
+    assert (context.stanzaID, context.participant) == ("3EB0A", "12025550101@s.whatsapp.net")
+    assert context.quotedMessage.conversation == "how are you?"
+    assert message.messageContextInfo.messageSecret == SECRET
+
+
+@pytest.mark.parametrize("emoji", ["👍🏽", ""])
+@pytest.mark.parametrize(
+    ("chat", "own", "named"), [(ANN, True, ""), (ANN, False, ""), (GROUP, False, str(ANN)), (GROUP, True, "")]
+)
+def test_a_reaction_names_its_message(emoji: str, chat: ChatId, own: bool, named: str) -> None:  # noqa: FBT001 - pytest's
+    content = Reaction(emoji, Target("3EB0A", str(ANN), own), 1_700_000_000_000)
+    message = e2e().Message.FromString(compose.message_bytes(chat, content, SECRET))
+    reaction = message.reactionMessage
+    key = reaction.key
+    assert (reaction.text, reaction.senderTimestampMS) == (emoji, 1_700_000_000_000)
+    assert (key.remoteJID, key.fromMe, key.ID, key.participant) == (chat, own, "3EB0A", named)
+    assert message.messageContextInfo.messageSecret == SECRET
+
+
+def test_a_revoke_names_an_own_message() -> None:
+    message = e2e().Message.FromString(compose.message_bytes(GROUP, Revoke("3EB0A"), SECRET))
+    protocol = message.protocolMessage
+    assert protocol.type == e2e().ProtocolMessage.REVOKE
+    assert (protocol.key.remoteJID, protocol.key.fromMe, protocol.key.ID) == (GROUP, True, "3EB0A")
+    assert message.messageContextInfo.messageSecret == SECRET
+
+
+def test_read_marks_go_by_author_and_end_with_a_probe() -> None:
+    one, two = "12025550101@s.whatsapp.net", "12025550102@s.whatsapp.net"
+    marks = MarkRead((Target("A", one), Target("B", two), Target("C", one)))
+    calls = compose.calls_of(GROUP, marks, SECRET)
+    assert [(operation, parts[:1]) for operation, parts in calls] == [
+        ("mark_read", (b"A C",)),
+        ("mark_read", (b"B",)),
+        ("probe", ()),
+    ]
+    users = [neonize().JID.FromString(parts[2]).User for _, parts in calls[:2]]
+    assert users == ["12025550101", "12025550102"]
+    with pytest.raises(ValueError, match="no message"):
+        compose.message_bytes(GROUP, marks, SECRET)
+
+
 def test_impossible_texts_and_secrets_are_refused() -> None:
     with pytest.raises(Rejected):
-        compose.text_message("\ud800", SECRET)
+        compose.message_bytes(ANN, Text("\ud800"), SECRET)
     with pytest.raises(ValueError, match="32 bytes"):
-        compose.text_message("x", b"short")
+        compose.message_bytes(ANN, Text("x"), b"short")
 
 
 def test_addresses_become_the_librarys() -> None:

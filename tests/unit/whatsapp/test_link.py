@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tandem.errors import DataUnusable, NotOnline, Rejected
+from tandem.errors import DataUnusable, NotOnline
 from tandem.model import signals
 from tandem.model.account import Account
 from tandem.model.ids import AccountId, ChatId, Jid, Number
 from tandem.model.message import RawEvent
-from tandem.model.outbox import SendOutcome
+from tandem.model.outbox import MarkRead, SendOutcome, Target, Text
 from tandem.model.signals import HostEnded, Signal
 from tandem.model.states import Slot
 from tandem.settings import DeviceSettings
@@ -122,23 +122,27 @@ async def test_acknowledgements_are_sent_once_and_never_go_back(start: Start, he
 
 async def test_a_refused_send_was_not_sent(start: Start) -> None:
     link = await start("good")
-    result = await link.send(CHAT, "hi", SECRET, 5)
+    result = await link.send(CHAT, Text("hi"), SECRET, 5)
     assert result.outcome is SendOutcome.NOT_SENT
 
 
-async def test_an_error_of_any_other_call_is_not_online(start: Start) -> None:
+async def test_a_read_mark_that_found_no_connection_was_not_sent(start: Start) -> None:
     link = await start("good")
-    with pytest.raises(NotOnline, match="mark read"):
-        await link.mark_read(JID, JID, ["3EB0"], 5)
-    with pytest.raises(Rejected):
-        await link.mark_read(JID, JID, ["two words"], 5)
+    marked = await link.send(CHAT, MarkRead((Target("3EB0", str(CHAT)),)), SECRET, 5)
+    assert (marked.outcome, marked.error) == (SendOutcome.NOT_SENT, "websocket not connected")
+
+
+async def test_what_cannot_be_composed_was_refused(start: Start) -> None:
+    link = await start("good")
+    for impossible in (MarkRead((Target("two words", str(CHAT)),)), Text("\ud800")):
+        assert (await link.send(CHAT, impossible, SECRET, 5)).outcome is SendOutcome.REJECTED
 
 
 async def test_a_dead_host_sends_nothing_and_says_so(start: Start) -> None:
     link = await start("good")
     link.kill()
     await link.gone()
-    assert (await link.send(CHAT, "hi", SECRET, 5)).outcome is SendOutcome.NOT_SENT
+    assert (await link.send(CHAT, Text("hi"), SECRET, 5)).outcome is SendOutcome.NOT_SENT
     with pytest.raises(NotOnline):
         await link.probe(5)
     link.acknowledge(9)
@@ -147,7 +151,7 @@ async def test_a_dead_host_sends_nothing_and_says_so(start: Start) -> None:
 
 async def test_a_send_whose_host_dies_has_an_unknown_fate(start: Start, heard: Heard) -> None:
     link = await start("deaf")
-    sending = asyncio.create_task(link.send(CHAT, "hi", SECRET, 5))
+    sending = asyncio.create_task(link.send(CHAT, Text("hi"), SECRET, 5))
     await asyncio.sleep(0.05)
     link.kill()
     assert (await sending).outcome is SendOutcome.UNKNOWN
@@ -157,7 +161,7 @@ async def test_a_send_whose_host_dies_has_an_unknown_fate(start: Start, heard: H
 
 async def test_a_send_that_takes_too_long_has_an_unknown_fate_and_the_host_lives(start: Start, heard: Heard) -> None:
     link = await start("deaf")
-    result = await link.send(CHAT, "hi", SECRET, 0.05)
+    result = await link.send(CHAT, Text("hi"), SECRET, 0.05)
     assert result.outcome is SendOutcome.UNKNOWN
     assert "0.05 s" in result.error
     assert len(heard.signals) == 1

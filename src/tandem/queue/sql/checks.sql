@@ -20,7 +20,8 @@ SELECT count(*) FROM dead_letters WHERE seal IS NOT seal(
 
 -- name: outbox
 SELECT count(*) FROM outbox WHERE seal IS NOT seal(
-    id, account, chat, text, secret, created_at, expires_at, state, reason, updated_at, message_id, slot, attempts
+    id, account, chat, content, if_unknown, secret, created_at, expires_at, state, reason, updated_at, sent_at,
+    delivered_at, read_at, ended_at, message_id, slot, attempts
 );
 
 -- name: undecryptable

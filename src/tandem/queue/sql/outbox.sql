@@ -1,11 +1,13 @@
 -- name: accept
 INSERT INTO outbox (
-    id, account, chat, text, secret, created_at, expires_at, state, reason, updated_at, message_id, slot, attempts, seal
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    id, account, chat, content, if_unknown, secret, created_at, expires_at, state, reason, updated_at, sent_at,
+    delivered_at, read_at, ended_at, message_id, slot, attempts, seal
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: columns
 SELECT
-    id, account, chat, text, secret, state, reason, created_at, expires_at, updated_at, message_id, slot, attempts
+    id, account, chat, content, if_unknown, secret, created_at, expires_at, state, reason, updated_at, sent_at,
+    delivered_at, read_at, ended_at, message_id, slot, attempts
 FROM outbox;
 
 -- name: backlog
@@ -20,9 +22,8 @@ SELECT min(created_at) FROM outbox WHERE state = 'queued';
 -- name: sendable
 -- The oldest queued message of each chat, unless an earlier one of that chat is under way or its fate still open.
 WHERE seq IN (
-    SELECT min(seq) FROM outbox WHERE account = :account AND state = 'queued' GROUP BY chat
+    SELECT min(seq) FROM outbox WHERE account = :account AND state = 'queued' AND expires_at > :now GROUP BY chat
 )
-AND expires_at > :now
 AND NOT EXISTS (
     SELECT 1 FROM outbox AS earlier
     WHERE earlier.account = :account AND earlier.chat = outbox.chat AND earlier.state IN ('sending', 'unknown')
@@ -31,7 +32,9 @@ AND NOT EXISTS (
 ORDER BY seq LIMIT :limit;
 
 -- name: save
-UPDATE outbox SET state = ?, reason = ?, updated_at = ?, message_id = ?, slot = ?, attempts = ?, seal = ?
+UPDATE outbox SET
+    content = ?, state = ?, reason = ?, updated_at = ?, sent_at = ?, delivered_at = ?, read_at = ?, ended_at = ?,
+    message_id = ?, slot = ?, attempts = ?, seal = ?
 WHERE id = ?;
 
 -- name: find_key

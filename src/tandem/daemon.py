@@ -34,7 +34,7 @@ from tandem.monitoring.archive import Archive
 from tandem.monitoring.events import EventStream
 from tandem.monitoring.metrics import Metrics
 from tandem.monitoring.redaction import Redactor
-from tandem.monitoring.sources import Backlog, Sources, Traffic
+from tandem.monitoring.sources import Availability, Backlog, Sources, Traffic
 from tandem.outbound.dispatcher import Dispatcher
 from tandem.outbound.reconciliation import Reconciler
 from tandem.policy import session_machine as machine
@@ -45,6 +45,7 @@ from tandem.settings import Settings
 from tandem.store.choice import choose_store
 from tandem.store.port import Store
 from tandem.supervision.account import Pair
+from tandem.supervision.outages import OutageKeeper
 from tandem.supervision.supervisor import Supervisor, SupervisorPorts
 from tandem.surroundings import check_data_directory, find_emulator
 from tandem.whatsapp.decode import decode
@@ -98,15 +99,19 @@ class Daemon:
         parts.push_async_callback(store.close)
         work = self._assemble(queue, store, HostFactory(settings.data_dir, settings.device, emulator))
         await work.supervisor.prepare()
+        await work.outages.prepare(work.supervisor.list())
         archive = Archive(self._events, store, self._clock, self._random)
         metrics = Metrics(
             work.sources(), self._events, self._clock,
             version=__version__, commit=settings.railway_commit, instance=self._instance,
         )  # fmt: skip
-        await parts.enter_async_context(_running(work.writer.run(), queue.keep_tidy(), metrics.run(), archive.run()))
+        await parts.enter_async_context(
+            _running(work.writer.run(), queue.keep_tidy(), work.outages.run(), metrics.run(), archive.run())
+        )
         parts.push_async_callback(work.drain)
         work.supervisor.start()
         parts.push_async_callback(work.supervisor.stop)
+        parts.push_async_callback(work.outages.stop)
         api = ApiServer(settings, self._parts(work, metrics), store, self._clock, self._random)
         parts.push_async_callback(api.stop)
         await api.start()
@@ -137,7 +142,9 @@ class Daemon:
             random=random,
             publish=events,
             overflowed=overflowed,
+            arrived=lambda event: outages.arrived(event),  # noqa: PLW0108 - it is made below
         )
+        outages = OutageKeeper(queue.outages, pipeline.caught_up, clock=clock, publish=events)
         limit = caps(
             batching=settings.use_message_batching,
             documents=settings.writer.max_documents,
@@ -177,12 +184,14 @@ class Daemon:
                 import_leftover=pipeline.import_leftover,
                 serve=serve,
                 save_account=store.save_account,
+                moved=outages.changed,
+                removed=outages.removed,
             ),
             backup_delay=settings.session.backup_start_delay,
             suspect_after=settings.session.suspect_after,
             max_accounts=settings.api.max_accounts,
         )
-        return _Work(queue, pipeline, writer, supervisor)
+        return _Work(queue, pipeline, writer, supervisor, outages)
 
     def _parts(self, work: _Work, metrics: Metrics) -> Parts:
         return Parts(
@@ -192,6 +201,7 @@ class Daemon:
             replay=work.pipeline.replay,
             events=self._events,
             figures=metrics,
+            outages=work.outages.recent,
             about=About(__version__, self._settings.railway_commit, self._instance),
             readiness=lambda: "starting or stopping" if self._starting else None,
         )
@@ -205,6 +215,7 @@ class _Work:
     pipeline: Pipeline
     writer: Writer
     supervisor: Supervisor
+    outages: OutageKeeper
 
     async def drain(self) -> None:
         """Commit what the hosts handed up, then give the store a moment."""
@@ -216,6 +227,7 @@ class _Work:
         return Sources(
             accounts=self.supervisor.list,
             traffic=self._traffic,
+            availability=self._availability,
             inbox=lambda: Backlog(inbox.depth, inbox.oldest_age),
             outbox=lambda: Backlog(outbox.depth, outbox.oldest_age),
             batch=lambda: self.writer.in_flight,
@@ -228,6 +240,10 @@ class _Work:
             name: Traffic(pipeline.received[name], pipeline.duplicates[name], stored[name], sent[name])
             for name in names
         }
+
+    def _availability(self) -> dict[AccountId, Availability]:
+        names = (view.account.id for view in self.supervisor.list())
+        return {name: Availability(self.outages.online(name), self.outages.downtime(name)) for name in names}
 
 
 @asynccontextmanager

@@ -10,6 +10,8 @@ from tandem.api.inputs import AddAccountBody, PairBody, RestartBody, account_of,
 from tandem.api.respond import answer
 from tandem.api.views import (
     AccountAnswer,
+    AccountDetailAnswer,
+    AccountDetailJson,
     AccountJson,
     AccountsAnswer,
     AddedAnswer,
@@ -47,8 +49,11 @@ async def list_accounts(request: web.Request) -> web.Response:
 
 
 async def get_account(request: web.Request) -> web.Response:
-    view = context_of(request).parts.accounts.get(account_of(request))
-    return answer(AccountAnswer(account=AccountJson.of(view, full=caller_of(request).admin)))
+    context = context_of(request)
+    view = context.parts.accounts.get(account_of(request))
+    outages = context.parts.outages(view.account.id)
+    full = caller_of(request).admin
+    return answer(AccountDetailAnswer(account=AccountDetailJson.detail(view, outages, context.clock.now(), full=full)))
 
 
 async def pair(request: web.Request) -> web.Response:
@@ -105,8 +110,8 @@ ENDPOINTS = (
         "/api/whatsapp/account/{account}",
         get_account,
         Access.READ,
-        "One account.",
-        {200: Answer("The account.", AccountAnswer)},
+        "One account, with its last outages.",
+        {200: Answer("The account.", AccountDetailAnswer)},
         errors=(404,),
     ),
     Endpoint(

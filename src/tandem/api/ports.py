@@ -9,6 +9,7 @@ from typing import Protocol
 
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId, ChatId, Number
+from tandem.model.outage import Outage
 from tandem.model.outbox import Content, IdempotencyKey, IfUnknown, OutboxRow
 from tandem.model.states import Slot
 from tandem.model.views import AccountView, PairingView, PairMethod
@@ -163,7 +164,8 @@ class Parts:
     """What the API stands on.
 
     ``replay`` processes a dead letter again: raises NotFound; raises PoisonMessage, and keeps the letter, if it still
-    cannot be understood. ``readiness`` returns why the daemon cannot serve yet, or None when it can.
+    cannot be understood. ``readiness`` returns why the daemon cannot serve yet, or None when it can. ``outages`` gives
+    the last outages of an account, newest first.
     """
 
     accounts: Accounts
@@ -173,4 +175,5 @@ class Parts:
     events: EventFeed
     figures: Figures
     about: About
+    outages: Callable[[AccountId], Sequence[Outage]] = lambda _account: ()
     readiness: Callable[[], str | None] = _always_ready

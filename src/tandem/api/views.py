@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 from tandem.api.masking import mask, shown
 from tandem.model.event import VERSION, Event
 from tandem.model.ids import GROUP_SERVER, Jid
+from tandem.model.outage import Outage
 from tandem.model.outbox import OutboxRow
 from tandem.model.states import AccountStatus, OutboxState, Role, SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod, SlotView
@@ -104,8 +105,49 @@ class AccountJson(Json):
         )
 
 
+class OutageJson(Json):
+    began: int = Field(alias="from")
+    ended: int | None = Field(alias="to", description="Null while it lasts.")
+    seconds: float
+    cause: str
+    recovered: int | None = Field(description="Messages that came late because of it; null until they are counted.")
+
+    @classmethod
+    def of(cls, outage: Outage, now: float) -> OutageJson:
+        return cls(
+            began=unix_ms(outage.began),
+            ended=None if outage.ended is None else unix_ms(outage.ended),
+            seconds=round(outage.seconds(now), 3),
+            cause=mask(outage.cause),
+            recovered=outage.recovered,
+        )
+
+
+class AccountDetailJson(AccountJson):
+    since: int | None = Field(description="Since when it is online, or out; null when neither is known.")
+    outage: OutageJson | None = Field(description="The outage it is in.")
+    outages: list[OutageJson] = Field(description="The last outages, newest first, the lasting one included.")
+
+    @classmethod
+    def detail(cls, view: AccountView, outages: Sequence[Outage], now: float, *, full: bool) -> AccountDetailJson:
+        account = AccountJson.of(view, full=full)
+        last = outages[0] if outages else None
+        lasting = last if last and last.ended is None else None
+        since = None if last is None else last.began if last.ended is None else last.ended
+        return cls(
+            **{name: getattr(account, name) for name in AccountJson.model_fields},
+            since=None if since is None else unix_ms(since),
+            outage=OutageJson.of(lasting, now) if lasting else None,
+            outages=[OutageJson.of(outage, now) for outage in outages],
+        )
+
+
 class AccountAnswer(Done):
     account: AccountJson
+
+
+class AccountDetailAnswer(Done):
+    account: AccountDetailJson
 
 
 class AddedAnswer(AccountAnswer):

@@ -30,6 +30,7 @@ _log = structlog.get_logger(__name__)
 _LARGEST_BATCH = 256
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 10.0
 _LEFTOVER_TRIES = 8
+_LOOK_AGAIN = 0.05
 
 Lane = tuple[AccountId, Slot]
 
@@ -52,6 +53,7 @@ class _Line:
     """What waits in a lane, and the task that works on it."""
 
     events: deque[RawEvent] = field(default_factory=deque)
+    committed: int = 0
     task: asyncio.Task[None] | None = None
 
 
@@ -60,7 +62,7 @@ class Pipeline:
 
     ``own_number`` gives the number of an account, None for one that is unknown. ``overflowed`` is told once of a
     generation whose lane is full: its later events are dropped here, stay in its journal, and are imported when the
-    slot is started again.
+    slot is started again. ``arrived`` is told of every message that came in for the first time, once it is durable.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Pipeline:
         publish: Publish,
         lane_bound: int = 20_000,
         overflowed: Callable[[RawEvent], None] | None = None,
+        arrived: Callable[[RawEvent], None] = lambda _event: None,
     ) -> None:
         self.counts = Counts()
         self.received: Counter[AccountId] = Counter()
@@ -89,6 +92,7 @@ class Pipeline:
         self._publish = publish
         self._lane_bound = lane_bound
         self._overflowed = overflowed
+        self._arrived = arrived
         self._lines: dict[Lane, _Line] = {}
         self._full: dict[Lane, int] = {}
 
@@ -125,6 +129,13 @@ class Pipeline:
         """
         await self._intake.replay(letter, self._work)
 
+    async def caught_up(self, account: AccountId) -> None:
+        """Return when everything that has come in for an account so far is durable."""
+        lines = [line for (owner, _), line in self._lines.items() if owner == account]
+        awaited = [(line, line.committed + len(line.events)) for line in lines]
+        while any(line.committed < count for line, count in awaited):
+            await self._clock.sleep(_LOOK_AGAIN)
+
     async def drain(self, timeout: float) -> int:
         """Finish what was received, for at most ``timeout`` seconds, then stop. Returns how many events were left.
 
@@ -146,6 +157,7 @@ class Pipeline:
                 await self._persist([self._work(event) for event in events])
                 for _ in events:
                     line.events.popleft()
+                line.committed += len(events)
                 self._acknowledge_all(events)
         finally:
             self._lines.pop(lane, None)
@@ -196,6 +208,7 @@ class Pipeline:
             if verdict.copy is Copy.FIRST:
                 self.counts.first += 1
                 self.received[account] += 1
+                self._arrived(work.event)
             elif verdict.copy is Copy.DUPLICATE:
                 self.counts.duplicate += 1
                 self.duplicates[account] += 1

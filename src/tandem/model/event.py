@@ -23,6 +23,7 @@ class EventType(StrEnum):
     ACCOUNT_REMOVED = "account_removed"
     BACKUP_CONNECTION_READY = "backup_connection_ready"
     DEAD_LETTER = "dead_letter"
+    GAP = "gap"
     HOST_ENDED = "host_ended"
     HOST_LOG = "host_log"
     MESSAGE_SENT = "message_sent"

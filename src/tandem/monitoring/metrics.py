@@ -118,6 +118,7 @@ class _Pull(Collector):
         yield InfoMetricFamily("tandem_build", "What is running.", value=self._build)
         yield from _sessions([slot for view in self._sources.accounts() for slot in _named(view)])
         yield from self._traffic()
+        yield from self._availability()
         yield from self._queues()
         yield from self._happened()
 
@@ -128,6 +129,15 @@ class _Pull(Collector):
             for account, figures in traffic.items():
                 family.add_metric([account], getattr(figures, kind))
             yield family
+
+    def _availability(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("tandem_account_up", "1 while a slot of the account is online.", labels=["account"])
+        text = "Seconds without any slot online, an outage that lasted over the start included."
+        down = CounterMetricFamily("tandem_account_downtime_seconds", text, labels=["account"])
+        for account, figures in self._sources.availability().items():
+            up.add_metric([account], int(figures.online))
+            down.add_metric([account], figures.downtime)
+        yield from (up, down)
 
     def _queues(self) -> Iterator[Metric]:
         depth = GaugeMetricFamily("tandem_queue_depth", "Messages waiting in a queue.", labels=["queue"])

@@ -23,6 +23,14 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether an account is online, and for how many seconds it was not since the start."""
+
+    online: bool
+    downtime: float
+
+
+@dataclass(frozen=True, slots=True)
 class Backlog:
     """What waits in a queue: how many, and the age of the oldest in seconds (0 when empty)."""
 
@@ -36,6 +44,7 @@ class Sources:
 
     accounts: Callable[[], Sequence[AccountView]] = tuple
     traffic: Callable[[], Mapping[AccountId, Traffic]] = dict
+    availability: Callable[[], Mapping[AccountId, Availability]] = dict
     inbox: Callable[[], Backlog] = Backlog
     outbox: Callable[[], Backlog] = Backlog
     batch: Callable[[], int] = int

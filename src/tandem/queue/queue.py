@@ -13,6 +13,7 @@ from tandem.queue.database import Database
 from tandem.queue.dead_letters import DeadLetters
 from tandem.queue.deliveries import Deliveries
 from tandem.queue.inbox import Inbox
+from tandem.queue.outages import Outages
 from tandem.queue.outbox import Outbox
 from tandem.queue.registry import Registry
 from tandem.settings import QueueSettings
@@ -30,6 +31,7 @@ class Queue:
     ) -> None:
         self.database = Database(directory, clock)
         self.registry = Registry(self.database)
+        self.outages = Outages(self.database)
         self.dead_letters = DeadLetters(self.database, clock)
         self.deliveries = Deliveries(self.database, clock)
         self.inbox = Inbox(self.database, clock, max_depth=settings.max_inbox, dedupe_days=settings.dedupe_days)

@@ -34,6 +34,8 @@ class Pair:
         self._suspect_after = suspect_after
         self.wake: Callable[[], None] = _nobody
         """Called whenever a slot has come online or the role has moved: the dispatcher's. It must not block."""
+        self.watch: Callable[[Pair], None] = lambda _pair: None
+        """Called after every move of a session. It must not block."""
         self._switched_at = float("-inf")
         self._lost_at: float | None = None
 
@@ -52,6 +54,7 @@ class Pair:
         if session.state is SessionState.ONLINE:
             self._announce_ready(session)
             self.wake()
+        self.watch(self)
 
     async def send(self, slot: Slot, chat: ChatId, content: Content, secret: bytes, timeout: float) -> SendResult:
         """Send through a slot. Raises NotOnline when it cannot send.

@@ -29,7 +29,10 @@ _CRASH_PAUSE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class SupervisorPorts:
-    """What the supervisor stands on. ``serve`` sends for an account until cancelled."""
+    """What the supervisor stands on. ``serve`` sends for an account until cancelled.
+
+    ``moved`` hears of every move of a session, with its pair, ``removed`` of accounts that are gone; neither may block.
+    """
 
     devices: DeviceFactory
     registry: Registry
@@ -40,6 +43,8 @@ class SupervisorPorts:
     import_leftover: Callable[[Sequence[RawEvent]], Awaitable[None]]
     serve: Callable[[Pair], Awaitable[None]]
     save_account: Callable[[Account], Awaitable[None]]
+    moved: Callable[[Pair], None] = lambda _pair: None
+    removed: Callable[[AccountId], None] = lambda _account: None
 
 
 @dataclass(slots=True)
@@ -134,6 +139,7 @@ class Supervisor:
         for slot in Slot:
             await asyncio.to_thread(self._ports.devices.quarantine, member.pair.account, slot, "account removed")
         await self._ports.registry.remove_account(account)
+        self._ports.removed(account)
         self._ports.publish(EventType.ACCOUNT_REMOVED, "account removed; its conversations stay", account=account)
 
     def acknowledge(self, event: RawEvent) -> None:
@@ -151,6 +157,7 @@ class Supervisor:
     async def _adopt(self, account: Account, records: dict[Slot, SlotRecord]) -> _Member:
         ports = self._ports
         pair = Pair(account, ports.clock, ports.publish, self._suspect_after)
+        pair.watch = ports.moved
         session_ports = SessionPorts(
             devices=ports.devices,
             publish=ports.publish,

@@ -19,6 +19,7 @@ from tandem.errors import DataUnusable
 from tandem.model.account import Account, SlotRecord
 from tandem.model.ids import AccountId, Jid, Number
 from tandem.model.message import DecodedReceipt, RawEvent
+from tandem.model.outage import Observation, Outage
 from tandem.model.outbox import SendOutcome, SendResult
 from tandem.model.states import SessionState, Slot
 from tandem.queue.database import SCHEMA
@@ -47,6 +48,8 @@ QUEUE_ROWS = {
     "idempotency": "*",
     "early_receipts": "*",
     "secrets": "*",
+    "outages": "*",
+    "observations": "*",
 }
 STORE_ROWS = {"messages": "account, chat, key, text, raw, timestamp"}
 
@@ -101,6 +104,8 @@ async def fill_queue(directory: Path, closed: Path, living: Path) -> None:
             if number % 3 == 0:
                 await queue.outbox.mark_sending(row.id, Slot.PRIMARY)
                 await queue.outbox.record(row.id, SendResult(SendOutcome.ACCEPTED, f"ID{number}", 1))
+        outages = [Outage(ACCOUNT, float(n), "connection lost", n + 0.5, n, finished=True) for n in range(20)]
+        await queue.outages.save([*outages, Outage(ACCOUNT, 50.0, "it lasts")], [Observation(1.0, 60.0)])
         early = tuple(f"E{number}" for number in range(10))
         receipt = DecodedReceipt(early, PERSON, PERSON, from_me=False, kind="read", timestamp=1)
         await queue.database.write(lambda connection: settle_receipt(connection, ACCOUNT, receipt, 5.0))

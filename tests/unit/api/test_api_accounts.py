@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tandem.model.outage import Outage
 from tandem.model.states import SessionState, Slot
 from tandem.model.views import PairMethod
 from unit.api.twins import CODE, QR
@@ -64,13 +65,34 @@ async def test_list_and_get_show_both_slots(api: Api) -> None:
     api.world.accounts.go_online(account, Slot.PRIMARY)
     listed = (await (await api("GET", "/api/whatsapp/accounts")).json())["accounts"]
     got = (await (await api("GET", f"/api/whatsapp/account/{account}")).json())["account"]
-    assert listed == [got]
+    assert listed == [{name: got[name] for name in listed[0]}]
     assert got["status"] == "degraded"
     primary, backup = got["slots"]
     assert (primary["state"], primary["role"], primary["pingMs"]) == ("online", "active", 42.4)
     assert primary["device"] == "12025550123:1@s.whatsapp.net"
     assert (backup["state"], backup["role"], backup["device"]) == ("unpaired", "none", None)
     assert got["createdAt"] == 1_750_000_000_000
+
+
+async def test_an_account_tells_since_when_it_is_out_and_its_last_outages(api: Api) -> None:
+    account = await api.world.add()
+    now = api.world.clock.now()
+    over = Outage(account, now - 100, "connection lost by +12025550123", now - 90, 7, finished=True)
+    api.world.outages = [over]
+    got = (await (await api("GET", f"/api/whatsapp/account/{account}", token=READER)).json())["account"]
+    assert (got["outage"], got["since"]) == (None, round((now - 90) * 1000))
+    [shown] = got["outages"]
+    assert "12025550123" not in str(shown)
+    assert (shown["from"], shown["to"], shown["seconds"], shown["recovered"]) == (
+        round((now - 100) * 1000),
+        round((now - 90) * 1000),
+        10.0,
+        7,
+    )
+    api.world.outages = [Outage(account, now - 5, "both are parked"), over]
+    got = (await (await api("GET", f"/api/whatsapp/account/{account}")).json())["account"]
+    assert got["since"] == got["outage"]["from"] == round((now - 5) * 1000)
+    assert (got["outage"]["to"], got["outage"]["seconds"], len(got["outages"])) == (None, 5.0, 2)
 
 
 async def test_qr_expiry_is_told_while_a_qr_is_shown(api: Api) -> None:

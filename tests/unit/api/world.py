@@ -13,6 +13,7 @@ from tandem.api.server import ApiServer
 from tandem.clock import Random
 from tandem.model.ids import AccountId, ChatId, MessageKey, Number
 from tandem.model.message import Message
+from tandem.model.outage import Outage
 from tandem.monitoring.events import EventStream
 from tandem.monitoring.metrics import Metrics
 from tandem.monitoring.sources import Sources, Traffic
@@ -32,6 +33,7 @@ class World:
     random: Random = field(default_factory=CountingRandom)
     traffic: dict[AccountId, Traffic] = field(default_factory=dict)
     not_ready: str | None = None
+    outages: list[Outage] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.store = HangingStore(self.clock)
@@ -51,6 +53,7 @@ class World:
             figures=self.metrics,
             about=about,
             readiness=lambda: self.not_ready,
+            outages=lambda _account: self.outages,
         )
         self.server = ApiServer(self.settings, parts, self.store, self.clock, self.random)
 

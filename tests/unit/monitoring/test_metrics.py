@@ -11,7 +11,7 @@ from tandem.model.ids import AccountId, Number
 from tandem.model.states import SessionState, Slot
 from tandem.monitoring.events import EventStream
 from tandem.monitoring.metrics import Metrics
-from tandem.monitoring.sources import Backlog, Sources, Traffic
+from tandem.monitoring.sources import Availability, Backlog, Sources, Traffic
 from unit.api.twins import CountingRandom, FakeAccounts, FakeClock
 
 
@@ -21,9 +21,11 @@ class Scene:
         self.events = EventStream(self.clock, CountingRandom())
         self.accounts = FakeAccounts(self.clock, self.events)
         self.traffic: dict[AccountId, Traffic] = {}
+        self.availability: dict[AccountId, Availability] = {}
         sources = Sources(
             accounts=self.accounts.list,
             traffic=lambda: self.traffic,
+            availability=lambda: self.availability,
             inbox=lambda: Backlog(7, 1.5),
             outbox=lambda: Backlog(2, 60.0),
             batch=lambda: 4,
@@ -155,3 +157,11 @@ async def test_processed_of_the_hour_follows_the_samples(scene: Scene) -> None:
     assert 58 <= hourly["messagesProcessed"] <= 62
     lag = next(value for key, value in scene.samples().items() if key[0] == "tandem_event_loop_lag_seconds_count")
     assert lag > 1000
+
+
+async def test_accounts_are_up_or_have_been_down_for_so_long(scene: Scene) -> None:
+    account = await scene.pair()
+    scene.availability = {account: Availability(online=False, downtime=12.5)}
+    samples = scene.samples()
+    assert samples["tandem_account_up", account] == 0
+    assert samples["tandem_account_downtime_seconds_total", account] == 12.5

@@ -43,3 +43,9 @@ SELECT count(*) FROM endpoints WHERE seal IS NOT seal(name, kind);
 SELECT count(*) FROM deliveries WHERE seal IS NOT seal(
     id, endpoint, lane, account, payload, created_at, attempts, next_at
 );
+
+-- name: outages
+SELECT count(*) FROM outages WHERE seal IS NOT seal(account, began, cause, ended, recovered, finished);
+
+-- name: observations
+SELECT count(*) FROM observations WHERE seal IS NOT seal(began, ended, stopped);

@@ -37,6 +37,7 @@ from tandem.monitoring.redaction import Redactor
 from tandem.monitoring.sources import Availability, Backlog, Sources, Traffic
 from tandem.outbound.dispatcher import Dispatcher
 from tandem.outbound.reconciliation import Reconciler
+from tandem.policy import keepalive
 from tandem.policy import session_machine as machine
 from tandem.policy.batching import caps
 from tandem.queue.queue import Queue
@@ -47,6 +48,7 @@ from tandem.store.port import Store
 from tandem.supervision.account import Pair
 from tandem.supervision.outages import OutageKeeper
 from tandem.supervision.supervisor import Supervisor, SupervisorPorts
+from tandem.supervision.vitals import VitalLimits
 from tandem.surroundings import check_data_directory, find_emulator
 from tandem.whatsapp.decode import decode
 from tandem.whatsapp.factory import HostFactory
@@ -190,6 +192,7 @@ class Daemon:
             backup_delay=settings.session.backup_start_delay,
             suspect_after=settings.session.suspect_after,
             max_accounts=settings.api.max_accounts,
+            vitals=_vital_limits(settings),
         )
         return _Work(queue, pipeline, writer, supervisor, outages)
 
@@ -278,6 +281,11 @@ def _number(supervisor: Supervisor, account: AccountId) -> Number | None:
         return supervisor.get(account).account.number
     except TandemError:
         return None
+
+
+def _vital_limits(settings: Settings) -> VitalLimits:
+    session = settings.session
+    return VitalLimits(keepalive.Limits(floor=session.ping_interval, answer=session.ping_answer))
 
 
 def _limits(settings: Settings) -> machine.Limits:

@@ -51,6 +51,12 @@ class SessionSettings(BaseModel):
     stable_after: Seconds = Field(60.0, description="Seconds online after which the backoff starts over.")
     library_retry: Seconds = Field(3.0, description="Seconds the library's own first retry has before we recycle.")
     suspect_after: Seconds = Field(2.0, description="Seconds without an answer to a send that make its slot suspect.")
+    ping_interval: Annotated[float, Field(ge=1, le=60)] = Field(
+        10.0, description="Seconds between two pings of a session; more while WhatsApp asks for it."
+    )
+    ping_answer: Annotated[float, Field(ge=0.5, le=10)] = Field(
+        1.5, description="Seconds a ping's answer may take before the session is asked once more."
+    )
     backup_start_delay: float = Field(0.5, ge=0, description="Seconds the backup starts after the primary.")
     restart_intensity: Count = Field(20, description="Crashes of a host within the period that park its slot.")
     restart_period: Seconds = Field(300.0, description="Length of that period in seconds.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import threading
 from dataclasses import astuple, dataclass
 
 from wa_library import memory
@@ -34,6 +35,7 @@ class KeepAliveTimings:
     """The variables of this process's library. Raises LibraryUnusable unless the defaults are found exactly once."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()  # the order of writes holds only if nobody writes in between
         self._address = memory.find_one(Timings().packed(), "rw", "the keep-alive timings")
 
     def read(self) -> Timings:
@@ -47,6 +49,10 @@ class KeepAliveTimings:
         """
         if min(astuple(wanted)) <= 0 or wanted.interval_max - wanted.interval_min < _SMALLEST_SPREAD:
             raise ValueError(f"impossible keep-alive timings: {wanted}")
+        with self._lock:
+            return self._write(wanted)
+
+    def _write(self, wanted: Timings) -> Timings:
         minimum, maximum = 1, 2
         raise_max_first = wanted.interval_max > self.read().interval_max
         order = (maximum, minimum) if raise_max_first else (minimum, maximum)

@@ -28,6 +28,9 @@ class TwinDevice:
     logged_out: bool = False
     acknowledged: int = 0
     stalled_for: float = 0.0
+    unreachable: bool = False
+    probes: int = 0
+    timings: tuple[float, ...] = ()
     sent: list[tuple[ChatId, Content]] = field(default_factory=list)
 
     def says(self, *news: Signal) -> None:
@@ -48,8 +51,18 @@ class TwinDevice:
         self.sent.append((chat, content))
         return SendResult(SendOutcome.ACCEPTED, f"3EB0{len(self.sent):04d}", 1)
 
-    async def probe(self, timeout: float) -> float:  # noqa: ARG002
+    async def probe(self, timeout: float) -> float:
+        self.probes += 1
+        if self.unreachable:
+            await asyncio.sleep(timeout)
+            raise NotOnline("no answer in time")
         return 1.0
+
+    async def keep_alive(self, timings: Sequence[float], timeout: float) -> float:  # noqa: ARG002
+        if not self.alive:
+            raise NotOnline("the host is gone")
+        self.timings = tuple(timings)
+        return self.timings[2]
 
     async def pair_by_code(self, number: str, timeout: float) -> str:  # noqa: ARG002
         return "ABCD-EFGH"
@@ -79,7 +92,7 @@ class TwinDevices:
     async def start(self, spec: DeviceSpec, listener: DeviceListener) -> TwinDevice:
         if self.refuse:
             raise NotOnline("the host did not come up in time")
-        device = TwinDevice(spec, listener, pid=len(self.started) + 1)
+        device = TwinDevice(spec, listener, pid=len(self.started) + 1, timings=spec.timings)
         self.started.append(device)
         return device
 

@@ -63,7 +63,11 @@ class SlotJson(Json):
     since: int
     generation: int
     quality: float | None
+    quality_detail: str = Field(description="What the quality lacks, in words; empty if nothing.")
     ping_ms: float | None
+    keep_alive_seconds: float | None = Field(
+        description="Longest wait between two pings; null: the library's own 20 to 30 s, or no host runs."
+    )
     qr_expires_at: int | None = Field(description="When the QR that is shown now expires; null if none is shown.")
 
     @classmethod
@@ -79,7 +83,9 @@ class SlotJson(Json):
             since=unix_ms(view.since),
             generation=view.generation,
             quality=view.quality,
+            quality_detail=view.quality_detail,
             ping_ms=view.ping_ms,
+            keep_alive_seconds=view.keep_alive,
             qr_expires_at=unix_ms(pairing.expires_at) if pairing and shows_qr else None,
         )
 

@@ -10,10 +10,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The host process is up and has its key store open. ``paired`` says whether the store holds a device."""
+    """The host process is up and has its key store open. ``paired`` says whether the store holds a device.
+
+    ``keep_alive`` is the library's longest wait between two pings in seconds, as it read back after it was set; None
+    where its timings cannot be set.
+    """
 
     pid: int
     paired: bool
+    keep_alive: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,13 @@ class PingTimed:
     """Round trip of the library's own keep-alive ping, or of a probe, in milliseconds."""
 
     milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimited:
+    """WhatsApp said that it is asked too much; ``detail`` in words, without any number but WhatsApp's code."""
+
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +137,7 @@ Signal = (
     | KeepAliveTimeout
     | KeepAliveRestored
     | PingTimed
+    | RateLimited
     | SyncPreviewed
     | SyncCompleted
     | LoggedOut

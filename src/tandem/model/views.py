@@ -32,7 +32,11 @@ class PairingView:
 
 @dataclass(frozen=True, slots=True)
 class SlotView:
-    """``since`` in Unix seconds; ``quality`` 0 … 1, None while unknown; ``ping_ms`` the last round trip."""
+    """``since`` in Unix seconds; ``quality`` 0 … 1, None while unknown; ``ping_ms`` the last round trip.
+
+    ``keep_alive`` is the longest wait between two pings in seconds, None where the library keeps its own 20 to 30 s;
+    ``quality_detail`` says in words what the quality lacks.
+    """
 
     slot: Slot
     device: str
@@ -45,6 +49,8 @@ class SlotView:
     ping_ms: float | None
     restarts: int
     pairing: PairingView | None
+    keep_alive: float | None = None
+    quality_detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ _LEVELS: Mapping[EventType, str] = {
     EventType.DEAD_LETTER: "error",
     EventType.HOST_ENDED: "warning",
     EventType.HOST_LOG: "debug",
+    EventType.KEEP_ALIVE_FIXED: "warning",
     EventType.MESSAGE_SENT: "debug",
     EventType.MESSAGE_SEND_FAILED: "warning",
     EventType.MESSAGE_SEND_UNKNOWN: "warning",

@@ -170,6 +170,9 @@ def _sessions(slots: list[tuple[list[str], SlotView]]) -> Iterator[Metric]:
     active = GaugeMetricFamily("tandem_session_active", "1 for the slot that sends.", labels=labels)
     quality = GaugeMetricFamily("tandem_session_quality_ratio", "Quality, 0 to 1.", labels=labels)
     ping = GaugeMetricFamily("tandem_session_ping_seconds", "Last acknowledged round trip.", labels=labels)
+    keep_alive = GaugeMetricFamily(
+        "tandem_session_keep_alive_seconds", "Longest wait between two pings, where it can be set.", labels=labels
+    )
     restarts = CounterMetricFamily("tandem_host_restarts", "Starts of a slot's host after its first.", labels=labels)
     for names, slot in slots:
         states.add_metric(names, {str(state): state is slot.state for state in SessionState})
@@ -178,6 +181,8 @@ def _sessions(slots: list[tuple[list[str], SlotView]]) -> Iterator[Metric]:
         restarts.add_metric(names, slot.restarts)
         if slot.quality is not None:
             quality.add_metric(names, slot.quality)
+        if slot.keep_alive is not None:
+            keep_alive.add_metric(names, slot.keep_alive)
         if slot.ping_ms is not None:
             ping.add_metric(names, slot.ping_ms / 1000)
-    yield from (states, code, active, quality, ping, restarts)
+    yield from (states, code, active, quality, ping, keep_alive, restarts)

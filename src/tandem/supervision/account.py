@@ -172,9 +172,10 @@ class Pair:
             since=session.since,
             generation=session.generation,
             quality=None,
-            ping_ms=session.ping_ms,
+            ping_ms=session.vitals.ping_ms,
             restarts=max(0, session.starts - 1),
             pairing=session.pairing,
+            keep_alive=session.vitals.keep_alive,
         )
 
 

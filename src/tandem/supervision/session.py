@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tandem.clock import Clock, Random
 from tandem.errors import DataUnusable, NotOnline, TandemError
@@ -20,6 +20,7 @@ from tandem.model.message import RawEvent
 from tandem.model.states import SessionState
 from tandem.model.views import PairingView, PairMethod
 from tandem.policy import session_machine as machine
+from tandem.supervision.vitals import VitalLimits, Vitals
 from tandem.whatsapp.port import Device, DeviceFactory, DeviceListener, DeviceSpec
 
 
@@ -35,6 +36,7 @@ class SessionPorts:
     import_leftover: Callable[[Sequence[RawEvent]], Awaitable[None]]
     save: Callable[[SlotRecord], None]
     changed: Callable[[Session, machine.Session], None]
+    vitals: VitalLimits = field(default_factory=VitalLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,6 @@ class Session:
         self.slot = record.slot
         self.device_jid = record.device
         self.generation = 0
-        self.ping_ms: float | None = None
         self.starts = 0
         self.host_started_at: float | None = None
         self.pairing: PairingView | None = None
@@ -60,6 +61,7 @@ class Session:
         self._ports = ports
         self._device: Device | None = None
         self._news: asyncio.Queue[_News] = asyncio.Queue()
+        self.vitals = Vitals(self, ports.vitals, ports.clock)
         unlinked = machine.Session(SessionState.UNPAIRED, "not linked yet")
         self._machine = machine.Session(paired=True) if record.device else unlinked
         if record.state.terminal and record.state is not SessionState.OUTDATED:  # a new start may be a new release
@@ -124,7 +126,7 @@ class Session:
             try:
                 await self._device.logout(deadline)
             except TandemError as error:
-                self._publish(EventType.SESSION_STATE, f"the {self.slot} could not be logged out: {error}")
+                self.publish(EventType.SESSION_STATE, f"the {self.slot} could not be logged out: {error}")
 
     async def _next(self) -> machine.Input:
         while True:
@@ -155,17 +157,15 @@ class Session:
     def _note(self, news: machine.Input) -> None:
         """Remember what is shown to people but decides nothing."""
         match news:
-            case signals.PingTimed(milliseconds):
-                self.ping_ms = milliseconds
             case signals.QrShown(text, expires_in) if self.pairing and self.pairing.method is PairMethod.QR:
                 self._show(text, expires_in)
             case signals.PairSucceeded(device):
                 self.device_jid = device
-                self._publish(EventType.PAIRING_SUCCEEDED, f"the {self.slot} is linked")
+                self.publish(EventType.PAIRING_SUCCEEDED, f"the {self.slot} is linked")
             case signals.HostEnded(code, reason):
-                self._publish(EventType.HOST_ENDED, f"the {self.slot}'s host ended: {reason}", reason, exit_code=code)
+                self.publish(EventType.HOST_ENDED, f"the {self.slot}'s host ended: {reason}", reason, exit_code=code)
             case signals.PairFailed(reason):
-                self._publish(EventType.PAIRING_FAILED, f"the {self.slot} could not be linked: {reason}", reason)
+                self.publish(EventType.PAIRING_FAILED, f"the {self.slot} could not be linked: {reason}", reason)
 
     def _show(self, text: str, lasts: float) -> None:
         if self.pairing is not None:
@@ -181,7 +181,7 @@ class Session:
             self.device_jid = ""
         if now.state.terminal or before.state.terminal or now.paired != before.paired:
             self._ports.save(self.record())
-        self._publish(_event_of(before.state, now.state), f"{self.slot}: {sentence}", now.reason)
+        self.publish(_event_of(before.state, now.state), f"{self.slot}: {sentence}", now.reason)
         self._ports.changed(self, before)
 
     def record(self) -> SlotRecord:
@@ -220,10 +220,11 @@ class Session:
         self.generation += 1
         self.starts += 1
         generation = self.generation
-        listener = DeviceListener(lambda signal: self._news.put_nowait(_News(generation, signal)), self._ports.receive)
+        listener = DeviceListener(lambda signal: self._hear(generation, signal), self._ports.receive)
+        timings = self.vitals.begin()
         try:
             await self.import_leftover()
-            spec = DeviceSpec(self.account, self.slot, generation, pairing)
+            spec = DeviceSpec(self.account, self.slot, generation, pairing, timings)
             self._device = await self._ports.devices.start(spec, listener)
             self.host_started_at = self._ports.clock.now()
             if pairing and self.pairing and self.pairing.method is PairMethod.CODE:
@@ -234,7 +235,12 @@ class Session:
         except TandemError as error:
             self._news.put_nowait(_News(generation, machine.StartFailed(str(error))))
 
+    def _hear(self, generation: int, signal: signals.Signal) -> None:
+        if generation != self.generation or not self.vitals.takes(signal):
+            self._news.put_nowait(_News(generation, signal))
+
     async def _end_host(self, *, gently: bool) -> None:
+        self.vitals.end()
         device, self._device, self.host_started_at = self._device, None, None
         if device is None:
             return
@@ -243,7 +249,7 @@ class Session:
             device.kill()
         await device.stop()
 
-    def _publish(self, event: EventType, sentence: str, reason: str = "", **data: object) -> None:
+    def publish(self, event: EventType, sentence: str, reason: str = "", **data: object) -> None:
         self._ports.publish(
             event,
             sentence,

@@ -21,6 +21,7 @@ from tandem.policy import session_machine as machine
 from tandem.queue.registry import Registry
 from tandem.supervision.account import Pair
 from tandem.supervision.session import Session, SessionPorts
+from tandem.supervision.vitals import VitalLimits
 from tandem.whatsapp.port import DeviceFactory
 
 _log = structlog.get_logger(__name__)
@@ -64,11 +65,13 @@ class Supervisor:
         backup_delay: float,
         suspect_after: float,
         max_accounts: int,
+        vitals: VitalLimits | None = None,
     ) -> None:
         self._limits = limits
         self._backup_delay = backup_delay
         self._suspect_after = suspect_after
         self._max_accounts = max_accounts
+        self._vitals = vitals or VitalLimits()
         self._ports = ports
         self._members: dict[AccountId, _Member] = {}
         self._saves: set[asyncio.Task[None]] = set()
@@ -167,6 +170,7 @@ class Supervisor:
             import_leftover=ports.import_leftover,
             save=lambda record: self._in_background(ports.registry.save_slot(record)),
             changed=pair.changed,
+            vitals=self._vitals,
         )
         sessions = [
             Session(account, await self._current(account, slot, records.get(slot)), self._limits, session_ports)

@@ -38,7 +38,7 @@ class Boarded:
     paired: bool
     journal: Journal
     library: Library
-    keep_alive: list[float] | None
+    keep_alive: timings.KeepAliveTimings | None
 
 
 def board(options: HostOptions) -> Boarded:
@@ -83,8 +83,8 @@ def _journal(path: Path) -> Journal:
         raise Refusal(ExitCode.JOURNAL_UNUSABLE, f"the journal cannot be opened: {error.strerror or error}") from None
 
 
-def _loaded(options: HostOptions) -> tuple[Library, list[float] | None]:
-    """Load the library, redirect it if that is asked for, and find its keep-alive timings if they can be found."""
+def _loaded(options: HostOptions) -> tuple[Library, timings.KeepAliveTimings | None]:
+    """Load the library, redirect it if that is asked for, and set its keep-alive timings if they can be found."""
     try:
         library = Library(package.binding(), options.uuid)
         if options.emulator is not None:
@@ -103,12 +103,12 @@ def _redirect(emulator: EmulatorEndpoint) -> None:
         raise Refusal(ExitCode.REDIRECT_FAILED, f"the library was not redirected: {error}") from None
 
 
-def _keep_alive(wanted: tuple[float, ...]) -> list[float] | None:
+def _keep_alive(wanted: tuple[float, ...]) -> timings.KeepAliveTimings | None:
+    """A library whose timings are not where they are known to be keeps its own: slower, but no reason to stay away."""
     try:
         variables = timings.KeepAliveTimings()
     except package.LibraryUnusable:
-        if wanted:
-            raise
         return None
-    now = variables.write(timings.Timings(*wanted)) if wanted else variables.read()
-    return [now.response_deadline, now.interval_min, now.interval_max, now.max_fail_time]
+    if wanted:
+        variables.write(timings.Timings(*wanted))
+    return variables

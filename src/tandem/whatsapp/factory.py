@@ -43,7 +43,8 @@ class HostFactory:
     """Implements ``port.DeviceFactory`` with one process per slot.
 
     ``emulator``: hosts talk to it and to nothing else, or do not run. ``timings``: the library's keep-alive timings in
-    seconds, for tests. ``publish`` is told what hosts print and log; without it, warnings go to the log.
+    seconds, instead of those that a spec asks for, for tests. ``publish`` is told what hosts print and log; without
+    it, warnings go to the log.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class HostFactory:
                 heartbeat=self._settings.heartbeat_interval,
                 pairing=spec.pairing,
                 emulator=self._emulator,
-                timings=self._timings,
+                timings=self._timings or spec.timings,
             )
 
         return await open_link(spec, listener, options, self._settings, self._teller(spec))

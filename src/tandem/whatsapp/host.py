@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,6 +26,7 @@ from tandem.whatsapp.codes import TERMINAL
 from tandem.whatsapp.courier import Courier
 from tandem.whatsapp.exits import ExitCode
 from tandem.whatsapp.frames import Frame, FrameError, Kind
+from tandem.whatsapp.keepalive import KEEP_ALIVE, keep_alive
 from tandem.whatsapp.keystore import database_name
 from tandem.whatsapp.library import Callbacks, CallFailed, CallRefused
 from tandem.whatsapp.loglines import PingTimer, read_log_entry, redacted
@@ -62,7 +64,8 @@ class Host:
         """Say hello, and hand up once more what an earlier host could not get rid of."""
         journal = self._journal
         facts = {"journal_bytes": journal.size, "leftover": len(journal.leftover), "torn_bytes": journal.torn}
-        library = {"library": self._library.version, "keep_alive": self._boarded.keep_alive}
+        found = self._boarded.keep_alive
+        library = {"library": self._library.version, "keep_alive": list(astuple(found.read())) if found else None}
         self._uplink.send(Frame(Kind.HELLO, {"pid": os.getpid(), "paired": self._boarded.paired, **library, **facts}))
         for record in journal.leftover:
             if record.code not in TERMINAL:
@@ -143,12 +146,18 @@ class Host:
         header: dict[str, object] = {"id": frame.number("id")}
         answer = b""
         try:
-            answer, header["milliseconds"] = self._library.call(frame.text("op"), frame.header, frame.payload)
+            answer, header["milliseconds"] = self._call(frame)
         except CallRefused as refusal:
             header |= {"error": str(refusal), "refused": True}
         except CallFailed as failure:
             header["error"] = redacted(str(failure))
         self._uplink.send(Frame(Kind.REPLY, header, answer))
+
+    def _call(self, frame: Frame) -> tuple[bytes, float]:
+        operation = frame.text("op")
+        if operation == KEEP_ALIVE:
+            return keep_alive(self._boarded.keep_alive, frame.payload), 0.0
+        return self._library.call(operation, frame.header, frame.payload)
 
     def _quit(self) -> NoReturn:
         """Disconnect, but do not wait for ever: a library that is dialling answers nobody."""

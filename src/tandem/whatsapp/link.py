@@ -14,13 +14,14 @@ from contextlib import suppress
 from tandem.errors import DataUnusable, Misconfigured, NotOnline, Rejected, TandemError
 from tandem.model.ids import ChatId
 from tandem.model.outbox import Content, MarkRead, SendOutcome, SendResult
-from tandem.model.signals import HostEnded
+from tandem.model.signals import HostEnded, RateLimited
 from tandem.settings import DeviceSettings
 from tandem.whatsapp import reasons
 from tandem.whatsapp.calls import Answer, CallError, Calls
 from tandem.whatsapp.compose import calls_of, pairing_code, pairing_request, send_result
 from tandem.whatsapp.exits import ExitCode
 from tandem.whatsapp.frames import Decoder, Frame, FrameError, Kind, encode
+from tandem.whatsapp.keepalive import KEEP_ALIVE
 from tandem.whatsapp.news import HostFacts, News
 from tandem.whatsapp.options import HostOptions
 from tandem.whatsapp.outlet import Outlet, Tell
@@ -127,10 +128,17 @@ class Link:
             return SendResult(outcome, error=str(error))
         except NotOnline as error:
             return SendResult(SendOutcome.UNKNOWN, error=str(error))
-        return SendResult(SendOutcome.ACCEPTED) if isinstance(content, MarkRead) else send_result(answer.payload)
+        result = SendResult(SendOutcome.ACCEPTED) if isinstance(content, MarkRead) else send_result(answer.payload)
+        self._note_rate_limit(result.error)
+        return result
 
     async def probe(self, timeout: float) -> float:
         return (await self._ask("probe", (), timeout)).milliseconds
+
+    async def keep_alive(self, timings: Sequence[float], timeout: float) -> float:
+        values = ",".join(str(value) for value in timings).encode()
+        answer = await self._ask(KEEP_ALIVE, (values,), timeout)
+        return float(answer.payload.split(b",")[2])
 
     async def pair_by_code(self, number: str, timeout: float) -> str:
         deadline = self._loop.time() + timeout
@@ -194,6 +202,10 @@ class Link:
                 return await answer
         except TimeoutError:
             raise NotOnline(f"no answer within {timeout:.2g} s") from None
+
+    def _note_rate_limit(self, text: str) -> None:
+        if detail := reasons.rate_limit(text):
+            self._listener.signal(RateLimited(detail))
 
     def _say(self, frame: Frame) -> None:
         if not self._ended and not self._writer.is_closing():
@@ -285,6 +297,7 @@ class Link:
             return
         if self._hello.cancelled():
             return
+        self._note_rate_limit(news.last_words)
         if (signal := reasons.last_signal(code, news.last_words, news.ban)) is not None:
             self._listener.signal(signal)
         self._listener.signal(HostEnded(code, why))

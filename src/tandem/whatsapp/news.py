@@ -14,7 +14,7 @@ from tandem.whatsapp.decode import decode_signal
 from tandem.whatsapp.frames import Frame, FrameError, Kind
 from tandem.whatsapp.outlet import Tell
 from tandem.whatsapp.port import DeviceListener, DeviceSpec
-from tandem.whatsapp.reasons import ban_in_log_line
+from tandem.whatsapp.reasons import ban_in_log_line, rate_limit
 
 FIRST_QR_SECONDS = 60.0
 NEXT_QR_SECONDS = 20.0
@@ -92,7 +92,8 @@ class News:
             self._tell("error", "host", f"{self.facts.torn_bytes} bytes of the journal were torn and are set aside")
         if self.facts.keep_alive is None:
             self._tell("warning", "host", "the library's keep-alive timings were not found and stay as they are")
-        self._listener.signal(signals.Started(self.facts.pid, self.facts.paired))
+        longest_wait = self.facts.keep_alive[2] if self.facts.keep_alive else None
+        self._listener.signal(signals.Started(self.facts.pid, self.facts.paired, longest_wait))
 
     def _event(self, frame: Frame) -> None:
         code, sequence = frame.number("code"), frame.number("sequence")
@@ -124,6 +125,8 @@ class News:
         text = frame.text("text")
         self.ban = ban_in_log_line(text) or self.ban
         self._tell(_LEVELS.get(frame.text("level"), "info"), frame.text("logger"), text)
+        if detail := rate_limit(text):
+            self._listener.signal(signals.RateLimited(detail))
 
     def _qr(self, frame: Frame) -> None:
         lasts = NEXT_QR_SECONDS if self._qr_texts else FIRST_QR_SECONDS

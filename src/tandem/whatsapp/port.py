@@ -17,12 +17,17 @@ from tandem.model.states import Slot
 
 @dataclass(frozen=True, slots=True)
 class DeviceSpec:
-    """What a device host is started for. ``pairing``: show QR texts; otherwise it refuses an unpaired key store."""
+    """What a device host is started for. ``pairing``: show QR texts; otherwise it refuses an unpaired key store.
+
+    ``timings`` are the library's four keep-alive timings in seconds (answer deadline, shortest and longest wait, forced
+    reconnect), set before it connects; empty: its own.
+    """
 
     account: Account
     slot: Slot
     generation: int
     pairing: bool = False
+    timings: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,13 @@ class Device(Protocol):
 
     async def probe(self, timeout: float) -> float:
         """Round trip of an acknowledged stanza in milliseconds. Raises NotOnline without an answer in time."""
+        ...
+
+    async def keep_alive(self, timings: Sequence[float], timeout: float) -> float:
+        """Change the library's keep-alive timings while it runs; they count from its next wait on.
+
+        Returns the longest wait as it reads back, in seconds. Raises NotOnline if they cannot be set.
+        """
         ...
 
     async def pair_by_code(self, number: str, timeout: float) -> str:

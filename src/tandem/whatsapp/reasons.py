@@ -138,6 +138,22 @@ def ban_in_log_line(text: str) -> Banned | None:
     return Banned(values.get("code", "unknown"), float(values.get("expire", 0)))
 
 
+_RATE_LIMIT = re.compile(r"rate-overlimit|\bbut got 429\b|(?:error|status|code)\W{0,2}(?:429|475)\b|\((?:429|475)\)")
+"""HTTP 429 at the upgrade, 429 to a query, and the nacks 429 and 475 (too many new chats) of a message.
+
+463 is none of them: it restricts whom the number may write to, not how fast.
+"""
+
+
+def rate_limit(text: str) -> str:
+    """Return words if a log line, an error or last words say that WhatsApp is asked too much; else an empty text."""
+    if not _RATE_LIMIT.search(text):
+        return ""
+    if "but got 429" in text:
+        return "WhatsApp refused the connection for now (HTTP 429)"
+    return "WhatsApp said that it is sent too much (475)" if "475" in text else "WhatsApp said: rate over limit (429)"
+
+
 def last_signal(code: int, last_words: str, ban: Banned | None) -> Signal | None:
     """Return what the server said, if the event that said it ended the host instead of being told.
 

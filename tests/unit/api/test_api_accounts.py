@@ -18,7 +18,9 @@ SLOT_KEYS = {
     "since",
     "generation",
     "quality",
+    "qualityDetail",
     "pingMs",
+    "keepAliveSeconds",
     "qrExpiresAt",
 }
 

@@ -21,6 +21,7 @@ from tandem.whatsapp.options import HostOptions
 from tandem.whatsapp.records import START
 from tandem.whatsapp.uplink import Uplink
 from wa_library import package
+from wa_library.timings import KeepAliveTimings, Timings
 
 HEAVY = ("asyncio", "pydantic", "structlog", "aiohttp", "google", "neonize", "ssl", "logging", "phonenumbers")
 
@@ -98,6 +99,20 @@ def host(options: HostOptions, journal: Journal, uplink: TwinUplink, library: Tw
     return Host(options, cast("Uplink", uplink), boarded)
 
 
+class TwinTimings:
+    """Keep-alive timings that are only remembered."""
+
+    def __init__(self) -> None:
+        self.now = Timings(1.0, 2.0, 3.0, 4.0)
+
+    def read(self) -> Timings:
+        return self.now
+
+    def write(self, wanted: Timings) -> Timings:
+        self.now = wanted
+        return self.now
+
+
 def log(message: str, level: str, name: str = "Client/Recv") -> bytes:
     return bytes(package.proto("Neonize_pb2").LogEntry(Message=message, Level=level, Name=name).SerializeToString())
 
@@ -156,7 +171,7 @@ def test_hello_comes_first_then_what_an_earlier_host_left(options: HostOptions, 
     journal.close()
     uplink = TwinUplink()
     again = Journal(options.store.with_suffix(".journal"))
-    boarded = Boarded(0, False, again, cast("Library", TwinLibrary()), [1.0, 2.0, 3.0, 4.0])
+    boarded = Boarded(0, False, again, cast("Library", TwinLibrary()), cast("KeepAliveTimings", TwinTimings()))
     Host(options, cast("Uplink", uplink), boarded)._greet()
     hello, *events = uplink.sent
     assert hello.kind is Kind.HELLO
@@ -282,3 +297,21 @@ def test_a_host_loads_nothing_heavy() -> None:
     code = f"import sys, tandem.whatsapp.host; print([m for m in {HEAVY!r} if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=20)
     assert loaded.stdout.strip() == "[]"
+
+
+def test_keep_alive_timings_change_while_the_host_runs_and_are_read_back(
+    options: HostOptions, journal: Journal, uplink: TwinUplink, library: TwinLibrary
+) -> None:
+    timings = TwinTimings()
+    boarded = Boarded(0, True, journal, cast("Library", library), cast("KeepAliveTimings", timings))
+    host = Host(options, cast("Uplink", uplink), boarded)
+    host._execute(Frame(Kind.COMMAND, {"id": 1, "op": "keep_alive", "sizes": [14]}, b"1.5,18.0,20.0,180.0"))
+    assert timings.now == Timings(1.5, 18.0, 20.0, 180.0)
+    assert uplink.sent[-1].payload == b"1.5,18.0,20.0,180.0"
+    assert "error" not in uplink.sent[-1].header
+
+
+@pytest.mark.parametrize("wanted", [b"1.5,18.0,20.0,180.0", b"", b"1,2", b"x,y,z,0"])
+def test_keep_alive_timings_that_cannot_be_set_are_refused(host: Host, uplink: TwinUplink, wanted: bytes) -> None:
+    host._execute(Frame(Kind.COMMAND, {"id": 1, "op": "keep_alive"}, wanted))
+    assert uplink.sent[-1].header["refused"] is True

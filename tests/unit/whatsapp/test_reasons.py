@@ -105,3 +105,26 @@ def test_what_ended_the_pump_is_told_as_what_it_was() -> None:
     assert reasons.last_signal(ExitCode.POISONED, "required field neonize.Receipt.Type not set", None) is None
     assert isinstance(reasons.last_signal(ExitCode.PAIRING_ENDED, "timeout", None), signals.PairFailed)
     assert reasons.last_signal(ExitCode.STOPPED, "", None) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Failed to handle retry receipt: info query returned status 429: rate-overlimit",
+        (
+            "Error reconnecting after autoreconnect sleep: failed to dial whatsapp web websocket: expected handshake "
+            "response status code 101 but got 429"
+        ),
+        'Got 429 stream error: <stream:error code="429"/>',
+        "server returned error 475",
+        "rate limited by WhatsApp (429)",
+        "WhatsApp refused the message (475)",
+    ],
+)
+def test_words_that_mean_slow_down_are_found(text: str) -> None:
+    assert reasons.rate_limit(text)
+
+
+@pytest.mark.parametrize("text", ["", "server returned error 463", "sent 429 messages", "port 14290", "code 4291"])
+def test_other_words_do_not(text: str) -> None:
+    assert reasons.rate_limit(text) == ""

@@ -47,6 +47,7 @@ class EventType(StrEnum):
     SWITCHED_TO_PRIMARY = "switched_to_primary"
     DAEMON_STARTED = "daemon_started"
     ALERT = "alert"
+    ALERT_RESOLVED = "alert_resolved"
 
 
 @dataclass(frozen=True, slots=True)

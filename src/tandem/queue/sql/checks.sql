@@ -49,3 +49,8 @@ SELECT count(*) FROM outages WHERE seal IS NOT seal(account, began, cause, ended
 
 -- name: observations
 SELECT count(*) FROM observations WHERE seal IS NOT seal(began, ended, stopped);
+
+-- name: alerts
+SELECT count(*) FROM alerts WHERE seal IS NOT seal(
+    key, rule, subject, words, phase, since, gone_since, told_at, announced
+);

@@ -40,6 +40,7 @@ from tandem.outbound.reconciliation import Reconciler
 from tandem.policy import keepalive
 from tandem.policy import session_machine as machine
 from tandem.policy.batching import caps
+from tandem.policy.fleet import FleetLimits
 from tandem.queue.queue import Queue
 from tandem.queue.unknown import UnknownSends
 from tandem.settings import Settings
@@ -189,10 +190,10 @@ class Daemon:
                 moved=outages.changed,
                 removed=outages.removed,
             ),
-            backup_delay=settings.session.backup_start_delay,
             suspect_after=settings.session.suspect_after,
             max_accounts=settings.api.max_accounts,
             vitals=_vital_limits(settings),
+            fleet=FleetLimits(rate=settings.session.logins_per_second),
         )
         return _Work(queue, pipeline, writer, supervisor, outages)
 

@@ -57,7 +57,7 @@ class SessionSettings(BaseModel):
     ping_answer: Annotated[float, Field(ge=0.5, le=10)] = Field(
         1.5, description="Seconds a ping's answer may take before the session is asked once more."
     )
-    backup_start_delay: float = Field(0.5, ge=0, description="Seconds the backup starts after the primary.")
+    logins_per_second: float = Field(8.0, gt=0, description="Logins a second over all accounts, after a burst of 8.")
     restart_intensity: Count = Field(20, description="Crashes of a host within the period that park its slot.")
     restart_period: Seconds = Field(300.0, description="Length of that period in seconds.")
     pairing_window: Seconds = Field(150.0, description="Seconds a pairing may take before it is given up.")

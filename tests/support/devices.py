@@ -88,6 +88,7 @@ class TwinDevices:
     quarantined: list[tuple[str, Slot]] = field(default_factory=list)
     started: list[TwinDevice] = field(default_factory=list)
     refuse: bool = False
+    release: str = "1.0"
 
     async def start(self, spec: DeviceSpec, listener: DeviceListener) -> TwinDevice:
         if self.refuse:

@@ -48,6 +48,8 @@ _ROUTINE = frozenset({EventType.BATCH_SAVED, EventType.MESSAGE_SENT})
 _TONES: Mapping[EventType, str] = {
     EventType.ALERT: "bad",
     EventType.DEAD_LETTER: "bad",
+    EventType.FLEET_HELD: "bad",
+    EventType.SESSION_PARKED: "bad",
     EventType.STORE_DEGRADED: "bad",
     EventType.HOST_ENDED: "warn",
     EventType.MESSAGE_SEND_FAILED: "warn",
@@ -59,6 +61,7 @@ _TONES: Mapping[EventType, str] = {
     EventType.SWITCHED_TO_PRIMARY: "busy",
     EventType.PROACTIVE_RECONNECT: "busy",
     EventType.BACKUP_CONNECTION_READY: "good",
+    EventType.FLEET_RELEASED: "good",
     EventType.PAIRING_SUCCEEDED: "good",
     EventType.SESSION_ONLINE: "good",
     EventType.STORE_RESTORED: "good",

@@ -23,7 +23,7 @@ class SlotRecord:
     """What is durable of a slot: its linked device, and a terminal state if it is in one.
 
     ``device`` is the linked device's JID (``number:n@s.whatsapp.net``), empty when unpaired; ``until`` is the end of a
-    ban in Unix seconds, 0 otherwise; ``since`` is in Unix seconds.
+    ban in Unix seconds, 0 otherwise; ``since`` is in Unix seconds; ``release`` is that of the library that wrote it.
     """
 
     account: AccountId
@@ -33,3 +33,4 @@ class SlotRecord:
     reason: str = ""
     since: float = 0.0
     until: float = 0.0
+    release: str = ""

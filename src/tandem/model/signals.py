@@ -121,10 +121,14 @@ class StreamErrored:
 
 @dataclass(frozen=True, slots=True)
 class HostEnded:
-    """The host process is gone. ``code`` is its exit code, negative for a signal; ``reason`` is in words."""
+    """The host process is gone. ``code`` is its exit code, negative for a signal; ``reason`` is in words.
+
+    ``unreachable``: it ended because WhatsApp could not be reached.
+    """
 
     code: int
     reason: str
+    unreachable: bool = False
 
 
 Signal = (

@@ -23,6 +23,7 @@ _log = structlog.get_logger()
 _LEVELS: Mapping[EventType, str] = {
     EventType.ALERT: "error",
     EventType.DEAD_LETTER: "error",
+    EventType.FLEET_HELD: "error",
     EventType.HOST_ENDED: "warning",
     EventType.HOST_LOG: "debug",
     EventType.KEEP_ALIVE_FIXED: "warning",
@@ -32,6 +33,7 @@ _LEVELS: Mapping[EventType, str] = {
     EventType.PAIRING_FAILED: "warning",
     EventType.RATE_LIMIT_DETECTED: "warning",
     EventType.SESSION_OFFLINE: "warning",
+    EventType.SESSION_PARKED: "error",
     EventType.STORE_DEGRADED: "error",
 }
 _UNSEEN = frozenset({EventType.HOST_LOG})  # for the log alone

@@ -1,8 +1,9 @@
 """Which slot of a pair is active.
 
 The active slot sends; the other receives all the same. The role moves at once when the active slot is worse than the
-standby, and stays where it went: no fail-back by itself. With both bad the better one keeps it; with both equally bad
-nothing moves. Invariant: exactly one slot is active, always.
+standby, and stays where it went: no fail-back by itself. Between two moves away from a slot that can still send lies
+the dwell. With both bad the better one keeps it; with both equally bad nothing moves.
+Invariant: exactly one slot is active, always.
 """
 
 from __future__ import annotations
@@ -26,11 +27,15 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Who is active from now on, and why; ``moved`` tells whether that is a change."""
+    """Who is active from now on, and why; ``moved`` tells whether that is a change.
+
+    ``look_again``: seconds after which the pair must be looked at again although nothing may happen; 0: no need.
+    """
 
     active: Slot
     moved: bool
     reason: str
+    look_again: float = 0.0
 
 
 def choose(pair: Pair, now: float, dwell: float) -> Verdict:
@@ -38,8 +43,9 @@ def choose(pair: Pair, now: float, dwell: float) -> Verdict:
     active, standby = pair.states[pair.active], pair.states[pair.active.partner]
     if fitness(standby) <= fitness(active):
         return Verdict(pair.active, moved=False, reason="the standby is no better")
-    if active.connected and now - pair.switched_at < dwell:
-        return Verdict(pair.active, moved=False, reason="the role moved a moment ago")
+    left = pair.switched_at + dwell - now
+    if active.connected and left > 0:
+        return Verdict(pair.active, moved=False, reason="the role moved a moment ago", look_again=left)
     return Verdict(pair.active.partner, moved=True, reason=_sentence(pair))
 
 
@@ -50,6 +56,18 @@ def manual(pair: Pair) -> Verdict:
         reason = f"{pair.active.partner} cannot take over: it is {standby}"
         return Verdict(pair.active, moved=False, reason=reason)
     return Verdict(pair.active.partner, moved=True, reason="an operator asked for it")
+
+
+def to_hurry(pair: Pair) -> tuple[Slot, ...]:
+    """Return the slots that must not wait any longer because nobody of the pair is well.
+
+    The active slot is among them only if it is all there is: while the standby still is connected, that one is made
+    anew first, and the active goes on with what it can.
+    """
+    if SessionState.ONLINE in pair.states.values():
+        return ()
+    standby = pair.active.partner
+    return (standby,) if pair.states[standby].connected else (pair.active, standby)
 
 
 def fitness(state: SessionState) -> int:

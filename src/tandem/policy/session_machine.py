@@ -1,160 +1,133 @@
 """The session machine: what one slot does about everything that can happen to it.
 
-Pure: ``decide(session, input, now, chance, limits)`` returns the session as it is afterwards, the effects to carry out
-and one sentence that says what was decided and why. Invariants, held for every input in every state:
+Pure: ``decide(session, input, now, chance, limits, admission)`` returns the session as it is afterwards, the effects
+to carry out and one sentence that says what was decided and why. Invariants, held for every input in every state:
 
 * every state that is not at rest has a deadline, and its passing leads somewhere;
 * a terminal state starts no host; only ``Restart`` or ``Pair`` (operators) or a ban's end leaves it;
-* a host is started only in CONNECTING and PAIRING, and one at a time: starting follows the end of the one before.
+* a host is started only in CONNECTING and PAIRING, and one at a time: starting follows the end of the one before;
+* a login that the fleet does not admit now becomes WAITING with the reason and a deadline.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from enum import Enum, auto
+from dataclasses import replace
 
 from tandem.model import signals
 from tandem.model.states import SessionState as S
 from tandem.policy.backoff import full_jitter
-from tandem.policy.intensity import Window
+from tandem.policy.fleet import FREE, Admission, Cause
+from tandem.policy.session_values import (
+    ActorFailed,
+    Command,
+    Decision,
+    Effect,
+    Expired,
+    Hurry,
+    Input,
+    Limits,
+    NumberBanned,
+    Pair,
+    Released,
+    Restart,
+    SendUnanswered,
+    Session,
+    Start,
+    StartFailed,
+    Unwell,
+)
+
+__all__ = [
+    "ActorFailed",
+    "Command",
+    "Decision",
+    "Effect",
+    "Expired",
+    "Hurry",
+    "Input",
+    "Limits",
+    "NumberBanned",
+    "Pair",
+    "Released",
+    "Restart",
+    "SendUnanswered",
+    "Session",
+    "Start",
+    "StartFailed",
+    "Unwell",
+    "decide",
+    "wants_login",
+]
+
+_HOSTED = frozenset({S.PAIRING, S.CONNECTING, S.SYNCING, S.ONLINE, S.DEGRADED, S.RECONNECTING})
+"""The states with a host. In any other, what a host says is of the past."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Durations in seconds; see SessionSettings for the meaning of each. ``lease_held``: the keys are provably ours."""
-
-    connect_timeout: float = 30.0
-    first_login_timeout: float = 10.0
-    sync_timeout: float = 30.0
-    library_retry: float = 3.0
-    degraded_timeout: float = 15.0
-    unwell_grace: float = 2.0
-    pairing_window: float = 150.0
-    backoff_first: float = 1.0
-    backoff_max: float = 60.0
-    stable_after: float = 60.0
-    restart_intensity: int = 20
-    restart_period: float = 300.0
-    conflict_wait: float = 5.0
-    conflict_takebacks: int = 3
-    conflict_period: float = 300.0
-    unknown_ban: float = 3600.0
-    lease_held: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """A slot's session. Times are monotonic seconds; ``deadline`` 0 means that the state is at rest."""
-
-    state: S = S.STOPPED
-    reason: str = ""
-    since: float = 0.0
-    deadline: float = 0.0
-    paired: bool = False
-    syncing: bool = False
-    unwell: bool = False
-    failures: int = 0
-    restarts: Window = field(default_factory=Window)
-    conflicts: Window = field(default_factory=Window)
-
-
-class Effect(Enum):
-    """What the actor has to do, in order."""
-
-    START_HOST = auto()
-    START_PAIRING = auto()
-    STOP_HOST = auto()  # disconnect, never log out
-    KILL_HOST = auto()
-    QUARANTINE_KEYS = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Boot, or the actor's own restart: bring the session up if it is linked and not in a terminal state."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """An operator wants to link this slot."""
-
-
-@dataclass(frozen=True, slots=True)
-class Restart:
-    """An operator wants the host started afresh; also the way out of a terminal state whose keys are still good."""
-
-
-@dataclass(frozen=True, slots=True)
-class Expired:
-    """The state's deadline has passed."""
-
-
-@dataclass(frozen=True, slots=True)
-class StartFailed:
-    """The host did not come up, or its key store cannot be used."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class SendUnanswered:
-    """A send got no answer from the server in time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unwell:
-    """The session is connected and bad, as its vitals have it; told only while the partner is online.
-
-    The role moves first, sends under way have ``unwell_grace`` to finish, then the host is started afresh.
-    """
-
-    reason: str
-
-
-Input = signals.Signal | SendUnanswered | Unwell | Start | Pair | Restart | Expired | StartFailed
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    session: Session
-    effects: tuple[Effect, ...] = ()
-    sentence: str = ""
-
-
-def decide(  # noqa: PLR0911 - the table of tables
-    session: Session, event: Input, now: float, chance: float, limits: Limits
+def decide(  # noqa: C901, PLR0911 - the table of tables
+    session: Session, event: Input, now: float, chance: float, limits: Limits, *, admission: Admission = FREE
 ) -> Decision:
-    """Return what becomes of the session; ``chance`` in [0, 1) is drawn by the caller for jitter."""
+    """Return what becomes of the session; ``chance`` in [0, 1) is drawn by the caller for jitter.
+
+    ``admission`` is the fleet's word on a login now; it need be asked for only if ``wants_login``.
+    """
     match event:
         case Start() | Pair() | Restart():
-            return _command(session, event, now, limits)
+            return _command(session, event, now, limits, admission)
         case Expired():
-            return _expired(session, now, chance, limits)
-        case _ if session.state is S.STOPPED or session.state.terminal or session.state is S.CONFLICT:
-            return Decision(session)  # news of a host that is being ended
-        case signals.HostEnded(code=code, reason=reason):
+            return _expired(session, now, chance, limits, admission)
+        case Hurry():
+            return _hurry(session, now, chance, limits)
+        case NumberBanned(seconds=seconds):
+            return _number_banned(session, seconds, now)
+        case Released():
+            return _released(session, now, limits, admission)
+        case _ if session.state not in _HOSTED:
+            return Decision(session)
+        case signals.HostEnded(code=code, reason=reason, unreachable=unreachable):
             crashed = code < 0 or session.state.connected
-            return _host_lost(session, reason, now, chance, limits, crashed=crashed)
+            cause = Cause.NETWORK if unreachable else None
+            return _host_lost(session, reason, now, chance, limits, crashed=crashed, cause=cause)
         case StartFailed(reason=reason):
             return _host_lost(session, reason, now, chance, limits, crashed=False)
+        case ActorFailed():
+            return _host_lost(session, "a defect in Tandem ended its task", now, chance, limits, crashed=True)
         case _ if session.state is S.PAIRING:
             return _pairing(session, event, now, limits)
         case _:
             return _verdict(session, event, now, chance, limits) or _link(session, event, now, chance, limits)
 
 
-def _command(session: Session, command: Input, now: float, limits: Limits) -> Decision:
+def wants_login(session: Session, event: Input) -> bool:
+    """Whether ``decide`` may answer with a login that the fleet has to admit."""
+    match event:
+        case Start():
+            return session.paired and session.state is S.STOPPED
+        case Expired():
+            return session.state in {S.WAITING, S.CONFLICT, S.BANNED}
+        case Released():
+            return session.state is S.WAITING and session.held
+    return False
+
+
+def _command(  # noqa: PLR0911 - a table, one row a return
+    session: Session, command: Input, now: float, limits: Limits, admission: Admission
+) -> Decision:
     match command:
         case Pair():
             return _start_pairing(session, now, limits)
         case Start() if session.state.terminal:
             return Decision(session, (), f"not started: {session.reason}")
+        case Start() if session.state is not S.STOPPED:
+            return Decision(session)
         case Start() if not session.paired:
             return Decision(_moved(session, S.UNPAIRED, "not linked yet", now), (), "not linked yet: scan its QR")
+        case Start():
+            return _log_in(session, "starting", now, limits, admission)
         case Restart() if not session.paired:
             return Decision(session, (), "cannot be restarted: it is not linked, scan its QR instead")
-    fresh = replace(session, failures=0, restarts=Window(), conflicts=Window())
-    effects = (Effect.START_HOST,) if isinstance(command, Start) else (Effect.STOP_HOST, Effect.START_HOST)
-    return Decision(_connecting(fresh, "starting", now, limits), effects, "starting")
+    clean = Session(paired=True, state=session.state, reason=session.reason, since=session.since)
+    connecting = _connecting(clean, "restarted by an operator", now, limits)
+    return Decision(connecting, (Effect.STOP_HOST, Effect.START_HOST), "starting afresh: an operator asked for it")
 
 
 def _start_pairing(session: Session, now: float, limits: Limits) -> Decision:
@@ -164,25 +137,70 @@ def _start_pairing(session: Session, now: float, limits: Limits) -> Decision:
     return Decision(moved, (Effect.KILL_HOST, Effect.START_PAIRING), "pairing: waiting for the phone to scan")
 
 
-def _expired(session: Session, now: float, chance: float, limits: Limits) -> Decision:
+def _log_in(session: Session, sentence: str, now: float, limits: Limits, admission: Admission) -> Decision:
+    """Start a host, or wait until the fleet admits it. Only from states without a host."""
+    if admission.wait <= 0:
+        return Decision(_connecting(session, sentence, now, limits), (Effect.START_HOST,), sentence)
+    since = session.since if session.state is S.WAITING else now
+    waiting = _moved(session, S.WAITING, admission.reason, since)
+    waiting = replace(waiting, deadline=now + admission.wait, held=admission.held)
+    return Decision(waiting, (), f"{sentence}, but not yet: {admission.reason}")
+
+
+def _released(session: Session, now: float, limits: Limits, admission: Admission) -> Decision:
+    if session.state is S.WAITING and session.held:
+        return _log_in(session, "trying again", now, limits, admission)
+    return Decision(session)
+
+
+def _expired(session: Session, now: float, chance: float, limits: Limits, admission: Admission) -> Decision:
     match session.state:
         case S.PAIRING:
             return _unpaired(session, "nobody scanned the QR in time", now)
         case S.WAITING | S.CONFLICT | S.BANNED:
             text = {S.WAITING: "trying again", S.CONFLICT: "taking the keys back", S.BANNED: "the ban has ended"}
-            sentence = text[session.state]
-            return Decision(_connecting(session, sentence, now, limits), (Effect.START_HOST,), sentence)
+            return _log_in(session, text[session.state], now, limits, admission)
         case S.SYNCING:
             reason = "offline messages announced but not completed in time"
+            return _recycle(session, reason, now, chance, limits)
         case S.CONNECTING:
             reason = f"not online within {now - session.since:.0f} s"
         case S.RECONNECTING:
-            reason = f"the library's own retry did not succeed within {limits.library_retry:g} s"
+            reason = f"the library's own retry did not succeed within {now - session.since:.1f} s"
+        case S.DEGRADED if session.stalled:
+            reason = f"{session.reason} and nothing since"
         case S.DEGRADED:
-            reason = session.reason if session.unwell else "pings stay unanswered"
+            return _recycle(session, session.reason, now, chance, limits)
         case _:
             return Decision(session)
-    return _recycle(session, reason, now, chance, limits)
+    return _recycle(session, reason, now, chance, limits, cause=Cause.NETWORK)
+
+
+def _hurry(session: Session, now: float, chance: float, limits: Limits) -> Decision:
+    """Nobody of the pair is well: cut short what may be. A hold, a ban, the number of take-backs stay as they are."""
+    match session.state:
+        case S.WAITING if not session.held:
+            return Decision(replace(session, deadline=min(session.deadline, now)), (), "not waiting any longer")
+        case S.CONFLICT | S.RECONNECTING:
+            soon = max(now, session.since + limits.hurried_wait)
+            return Decision(replace(session, deadline=min(session.deadline, soon)), (), "not waiting any longer")
+        case S.DEGRADED if session.stalled:
+            hurries = session.hurries.add(now, limits.conflict_period)
+            if hurries.count <= limits.hurries:
+                hurried = replace(session, hurries=hurries)
+                return _recycle(hurried, f"{session.reason} and the partner is not well", now, chance, limits)
+    return Decision(session)
+
+
+def _number_banned(session: Session, seconds: float, now: float) -> Decision:
+    """A ban is of the number, not of one device: this slot neither logs in nor sends before its end."""
+    keeps = session.state.terminal and (session.state is not S.BANNED or session.deadline >= now + seconds)
+    if not session.paired or keeps:
+        return Decision(session)
+    if session.state is S.BANNED:
+        return Decision(replace(session, deadline=now + seconds))
+    banned = _moved(session, S.BANNED, "the number is banned by WhatsApp", now, seconds)
+    return Decision(banned, (Effect.STOP_HOST,), f"the number is banned for {seconds:.0f} s: no login before its end")
 
 
 def _pairing(session: Session, signal: Input, now: float, limits: Limits) -> Decision:
@@ -220,11 +238,12 @@ def _verdict(session: Session, signal: Input, now: float, chance: float, limits:
             )
         case signals.Outdated():
             moved = _moved(session, S.OUTDATED, "WhatsApp refuses this release of the library", now)
-            return Decision(moved, (Effect.STOP_HOST,), "this release of the library is outdated: upgrade Tandem")
+            sentence = "this release of the library is outdated: upgrade Tandem"
+            return Decision(moved, (Effect.STOP_HOST,), sentence, Cause.OUTDATED)
         case signals.Replaced():
             return _replaced(session, now, chance, limits)
         case signals.ConnectFailed(reason=reason):
-            return _recycle(session, f"login refused: {reason}", now, chance, limits)
+            return _recycle(session, f"login refused: {reason}", now, chance, limits, cause=Cause.REFUSED)
     return None
 
 
@@ -263,7 +282,7 @@ def _link(  # noqa: C901, PLR0911 - a table, one row a return
         case signals.KeepAliveTimeout(errors=errors) if session.state.connected:
             return _ping_missed(session, errors, now, chance, limits)
         case SendUnanswered() if session.state is S.ONLINE:
-            return _degraded(session, "a send went unanswered", now, limits)
+            return _stalled(session, "a send went unanswered", now, limits)
         case signals.Disconnected() if session.state in {S.ONLINE, S.DEGRADED, S.SYNCING}:
             lost = _moved(_settled(session, now, limits), S.RECONNECTING, "connection lost", now, limits.library_retry)
             return Decision(lost, (), "connection lost: the library tries again by itself")
@@ -272,8 +291,16 @@ def _link(  # noqa: C901, PLR0911 - a table, one row a return
 
 def _ping_missed(session: Session, errors: int, now: float, chance: float, limits: Limits) -> Decision:
     if errors > 1:
-        return _recycle(session, f"{errors} pings in a row went unanswered", now, chance, limits)
-    return _degraded(session, "a ping went unanswered", now, limits)
+        reason = f"{errors} pings in a row went unanswered"
+        return _recycle(session, reason, now, chance, limits, cause=Cause.NETWORK)
+    if session.stalled or session.unwell:
+        return Decision(session)  # its deadline runs already
+    return _stalled(session, "a ping went unanswered", now, limits)
+
+
+def _stalled(session: Session, reason: str, now: float, limits: Limits) -> Decision:
+    degraded = _degraded(session, reason, now, limits)
+    return replace(degraded, session=replace(degraded.session, stalled=True))
 
 
 def _degraded(session: Session, reason: str, now: float, limits: Limits) -> Decision:
@@ -285,19 +312,28 @@ def _online(session: Session, now: float) -> Decision:
     return Decision(_moved(session, S.ONLINE, "", now), (), "online")
 
 
-def _recycle(session: Session, reason: str, now: float, chance: float, limits: Limits) -> Decision:
+def _recycle(
+    session: Session, reason: str, now: float, chance: float, limits: Limits, *, cause: Cause | None = None
+) -> Decision:
     """End the host and start another: what the library does not manage by itself is a new process."""
-    lost = _host_lost(session, reason, now, chance, limits, crashed=False)
+    lost = _host_lost(session, reason, now, chance, limits, crashed=False, cause=cause)
     return replace(lost, effects=(Effect.KILL_HOST, *lost.effects))
 
 
-def _host_lost(session: Session, reason: str, now: float, chance: float, limits: Limits, *, crashed: bool) -> Decision:
+def _host_lost(
+    session: Session,
+    reason: str,
+    now: float,
+    chance: float,
+    limits: Limits,
+    *,
+    crashed: bool,
+    cause: Cause | None = None,
+) -> Decision:
     """Start again: at once if the session was fine until its host died, with backoff if it could not be reached.
 
     Crashes count towards the restart intensity; an outage, however long, never parks a slot.
     """
-    if session.state in {S.UNPAIRED, S.WAITING}:
-        return Decision(session)
     if session.state is S.PAIRING:
         return _unpaired(session, f"pairing failed: {reason}", now)
     settled = _settled(session, now, limits)
@@ -309,7 +345,7 @@ def _host_lost(session: Session, reason: str, now: float, chance: float, limits:
     wait = full_jitter(failures, chance, limits.backoff_first, limits.backoff_max) if failures else 0.0
     waiting = _moved(settled, S.WAITING, reason, now)
     waiting = replace(waiting, restarts=restarts, failures=failures, deadline=now + wait)
-    return Decision(waiting, (), f"{reason}; starting again in {wait:.1f} s")
+    return Decision(waiting, (), f"{reason}; starting again in {wait:.1f} s", cause)
 
 
 def _settled(session: Session, now: float, limits: Limits) -> Session:
@@ -331,4 +367,6 @@ def _moved(session: Session, state: S, reason: str, now: float, lasts: float = 0
         deadline=now + lasts if lasts else 0.0,
         unwell=False,
         syncing=session.syncing and state in {S.CONNECTING, S.SYNCING, S.RECONNECTING},
+        stalled=False,
+        held=False,
     )

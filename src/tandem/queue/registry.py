@@ -34,7 +34,7 @@ class Registry:
         """Do nothing for an account that was removed meanwhile."""
         state, since, until = str(record.state), float(record.since), float(record.until)
         row = (str(record.account), str(record.slot), record.device, state, record.reason, since, until)
-        await self._database.write(statement(_SQL["save_slot"], (*row, seal(*row), row[0])))
+        await self._database.write(statement(_SQL["save_slot"], (*row, seal(*row), record.release, row[0])))
 
     async def remove_account(self, account: AccountId) -> None:
         """Forget the account and its slots. Its messages, queued or stored, stay."""
@@ -51,6 +51,6 @@ def _load(connection: sqlite3.Connection) -> Sequence[tuple[Account, Sequence[Sl
     ]
 
 
-def _slot_record(row: tuple[str, str, str, str, str, float, float]) -> SlotRecord:
-    account, slot, device, state, reason, since, until = row
-    return SlotRecord(AccountId(account), _SLOTS[slot], device, _STATES[state], reason, since, until)
+def _slot_record(row: tuple[str, str, str, str, str, float, float, str]) -> SlotRecord:
+    account, slot, device, state, reason, since, until, release = row
+    return SlotRecord(AccountId(account), _SLOTS[slot], device, _STATES[state], reason, since, until, release)

@@ -38,6 +38,7 @@ class Pair:
         """Called after every move of a session. It must not block."""
         self._switched_at = float("-inf")
         self._lost_at: float | None = None
+        self._looking_again: asyncio.TimerHandle | None = None
 
     def adopt(self, primary: Session, backup: Session) -> None:
         self.sessions = {Slot.PRIMARY: primary, Slot.BACKUP: backup}
@@ -48,13 +49,37 @@ class Pair:
         """React to a session's move: the role first, then everybody who waits for somebody to be online."""
         if session.slot is self.active and before.state.connected and not session.state.connected:
             self._lost_at = self._clock.monotonic()
-        verdict = failover.choose(self._standing(), self._clock.monotonic(), _DWELL)
-        if verdict.moved:
-            self._move(verdict)
+        self._look()
+        self._hurry(session, before)
+        self._share_ban(session)
         if session.state is SessionState.ONLINE:
             self._announce_ready(session)
             self.wake()
         self.watch(self)
+
+    def _look(self) -> None:
+        """Let policy say who is active; look again when the dwell that keeps a shaky slot active is over."""
+        verdict = failover.choose(self._standing(), self._clock.monotonic(), _DWELL)
+        if self._looking_again is not None:
+            self._looking_again.cancel()
+            self._looking_again = None
+        if verdict.moved:
+            self._move(verdict)
+        elif verdict.look_again:
+            self._looking_again = asyncio.get_running_loop().call_later(verdict.look_again, self._look)
+
+    def _hurry(self, session: Session, before: machine.Session) -> None:
+        """When a slot that could send gets worse and nobody is well, nobody waits longer than must be.
+
+        Only then: two slots that fail to log in must not drive each other on.
+        """
+        if before.state.connected and failover.fitness(session.state) < failover.fitness(before.state):
+            for slot in failover.to_hurry(self._standing()):
+                self.sessions[slot].tell(machine.Hurry())
+
+    def _share_ban(self, session: Session) -> None:
+        if session.banned_for:
+            self.sessions[session.slot.partner].tell(machine.NumberBanned(session.banned_for))
 
     async def send(self, slot: Slot, chat: ChatId, content: Content, secret: bytes, timeout: float) -> SendResult:
         """Send through a slot. Raises NotOnline when it cannot send.

@@ -20,8 +20,13 @@ from tandem.model.message import RawEvent
 from tandem.model.states import SessionState
 from tandem.model.views import PairingView, PairMethod
 from tandem.policy import session_machine as machine
+from tandem.policy.fleet import FREE, Admission
+from tandem.policy.intensity import Window
+from tandem.supervision.fleet import Fleet
 from tandem.supervision.vitals import VitalLimits, Vitals
 from tandem.whatsapp.port import Device, DeviceFactory, DeviceListener, DeviceSpec
+
+_HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,7 @@ class SessionPorts:
     """What a session needs of the rest. ``changed`` is called after every move; nothing in here may block it."""
 
     devices: DeviceFactory
+    fleet: Fleet
     publish: Publish
     clock: Clock
     random: Random
@@ -57,14 +63,17 @@ class Session:
         self.host_started_at: float | None = None
         self.pairing: PairingView | None = None
         self.since = record.since
+        self.name = f"{account.id} {record.slot}"
         self._limits = limits
         self._ports = ports
+        self._logins = Window()
         self._device: Device | None = None
         self._news: asyncio.Queue[_News] = asyncio.Queue()
         self.vitals = Vitals(self, ports.vitals, ports.clock)
         unlinked = machine.Session(SessionState.UNPAIRED, "not linked yet")
         self._machine = machine.Session(paired=True) if record.device else unlinked
-        if record.state.terminal and record.state is not SessionState.OUTDATED:  # a new start may be a new release
+        outdated_no_more = record.state is SessionState.OUTDATED and record.release != ports.devices.release
+        if record.state.terminal and not outdated_no_more:
             self._machine = self._remembered(record)
         self.tell(machine.Start())
 
@@ -79,6 +88,19 @@ class Session:
     @property
     def paired(self) -> bool:
         return self._machine.paired
+
+    @property
+    def banned_for(self) -> float:
+        """Seconds until the end of the number's ban; 0 if there is none."""
+        if self.state is not SessionState.BANNED:
+            return 0.0
+        return max(0.0, self._machine.deadline - self._ports.clock.monotonic())
+
+    @property
+    def logins(self) -> int:
+        """How often this slot has logged in, or tried to, within the last hour."""
+        now = self._ports.clock.monotonic()
+        return sum(now - time < _HOUR for time in self._logins.times)
 
     @property
     def device(self) -> Device:
@@ -104,13 +126,18 @@ class Session:
         return self.pairing
 
     async def run(self) -> None:
-        """Handle news and deadlines until cancelled; then the host is ended, without logging out."""
+        """Handle news and deadlines until cancelled; then the host is ended, without logging out.
+
+        A defect ends it too, and the machine learns of it first thing in the next run.
+        """
         try:
             while True:
                 await self._handle(await self._next())
+        except Exception:
+            self.tell(machine.ActorFailed())
+            raise
         finally:
             await self._end_host(gently=True)
-            self.tell(machine.Start())  # for the next run, should this one have ended by a defect
 
     async def import_leftover(self) -> None:
         """What a dead host journaled but could not hand over becomes durable before the next one starts."""
@@ -135,7 +162,7 @@ class Session:
                     news = await self._news.get()
             except TimeoutError:
                 return machine.Expired()
-            if news.generation == self.generation or isinstance(news.input, _COMMANDS):
+            if news.generation == self.generation or isinstance(news.input, machine.Command):
                 return news.input
 
     def _time_left(self) -> float | None:
@@ -145,14 +172,23 @@ class Session:
     async def _handle(self, news: machine.Input) -> None:
         self._note(news)
         before = self._machine
-        chance = self._ports.random.uniform(0.0, 1.0)
-        decision = machine.decide(before, news, self._ports.clock.monotonic(), chance, self._limits)
+        chance, admission = self._ports.random.uniform(0.0, 1.0), self._admission(news)
+        now = self._ports.clock.monotonic()
+        decision = machine.decide(before, news, now, chance, self._limits, admission=admission)
         self._machine = decision.session
         if decision.session.state is not before.state:
             self.since = self._ports.clock.now()
             self._moved(before, decision.sentence)
+        self._remember(before)
+        self._ports.fleet.moved(self.name, before.state, self.state, decision.cause)
         for effect in decision.effects:
             await self._carry_out(effect)
+
+    def _admission(self, news: machine.Input) -> Admission:
+        """Return the fleet's word on a login, asked for only if this may become one. An operator need not ask."""
+        if isinstance(news, machine.Restart) and self.paired:
+            self._ports.fleet.charge(self.name)
+        return self._ports.fleet.admit(self.name) if machine.wants_login(self._machine, news) else FREE
 
     def _note(self, news: machine.Input) -> None:
         """Remember what is shown to people but decides nothing."""
@@ -179,10 +215,20 @@ class Session:
             self.pairing = None
         if before.paired and not now.paired:
             self.device_jid = ""
-        if now.state.terminal or before.state.terminal or now.paired != before.paired:
-            self._ports.save(self.record())
         self.publish(_event_of(before.state, now.state), f"{self.slot}: {sentence}", now.reason)
+        if now.state is SessionState.PARKED:
+            self.publish(
+                EventType.SESSION_PARKED, f"{self.slot}: {sentence}; an operator has to restart it", now.reason
+            )
         self._ports.changed(self, before)
+
+    def _remember(self, before: machine.Session) -> None:
+        """Save what a restart of the daemon must not forget, if it has changed."""
+        now = self._machine
+        lasting = now.state.terminal or before.state.terminal
+        changed = (now.state, now.deadline) != (before.state, before.deadline)
+        if now.paired != before.paired or (lasting and changed):
+            self._ports.save(self.record())
 
     def record(self) -> SlotRecord:
         """What is to be remembered of this slot."""
@@ -190,7 +236,8 @@ class Session:
         if self.state is SessionState.BANNED:
             until = self._ports.clock.now() + (self._machine.deadline - self._ports.clock.monotonic())
         state = self.state if self.state.terminal else SessionState.STOPPED
-        return SlotRecord(self.account.id, self.slot, self.device_jid, state, self.reason, self.since, until)
+        release = self._ports.devices.release
+        return SlotRecord(self.account.id, self.slot, self.device_jid, state, self.reason, self.since, until, release)
 
     def _remembered(self, record: SlotRecord) -> machine.Session:
         left = max(0.001, record.until - self._ports.clock.now())
@@ -219,6 +266,7 @@ class Session:
         await self._end_host(gently=False)
         self.generation += 1
         self.starts += 1
+        self._logins = self._logins.add(self._ports.clock.monotonic(), _HOUR)
         generation = self.generation
         listener = DeviceListener(lambda signal: self._hear(generation, signal), self._ports.receive)
         timings = self.vitals.begin()
@@ -260,9 +308,6 @@ class Session:
             state=str(self.state),
             **data,
         )
-
-
-_COMMANDS = (machine.Start, machine.Pair, machine.Restart)
 
 
 def _event_of(before: SessionState, after: SessionState) -> EventType:

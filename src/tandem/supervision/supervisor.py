@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -18,8 +18,10 @@ from tandem.model.message import RawEvent
 from tandem.model.states import SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod
 from tandem.policy import session_machine as machine
+from tandem.policy.fleet import FleetLimits
 from tandem.queue.registry import Registry
 from tandem.supervision.account import Pair
+from tandem.supervision.fleet import Fleet
 from tandem.supervision.session import Session, SessionPorts
 from tandem.supervision.vitals import VitalLimits
 from tandem.whatsapp.port import DeviceFactory
@@ -62,17 +64,17 @@ class Supervisor:
         limits: machine.Limits,
         ports: SupervisorPorts,
         *,
-        backup_delay: float,
         suspect_after: float,
         max_accounts: int,
         vitals: VitalLimits | None = None,
+        fleet: FleetLimits = FleetLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._limits = limits
-        self._backup_delay = backup_delay
         self._suspect_after = suspect_after
         self._max_accounts = max_accounts
         self._vitals = vitals or VitalLimits()
         self._ports = ports
+        self._fleet = Fleet(fleet, ports.clock, ports.publish, self._linked, self._released)
         self._members: dict[AccountId, _Member] = {}
         self._saves: set[asyncio.Task[None]] = set()
 
@@ -85,9 +87,12 @@ class Supervisor:
                 await session.import_leftover()
 
     def start(self) -> None:
-        """Bring all accounts up."""
+        """Bring all accounts up, at the pace of the fleet's budget: every account's first slot, then every second."""
+        for slot in (Slot.PRIMARY, Slot.BACKUP):
+            for member in self._members.values():
+                self._launch(member, slot)
         for member in self._members.values():
-            self._launch(member)
+            self._serve(member)
 
     async def stop(self) -> None:
         """Disconnect every device, logging none out."""
@@ -104,7 +109,9 @@ class Supervisor:
         account = Account(identity, number, name or masked(number), self._ports.clock.now())
         await self._ports.registry.save_account(account)
         member = await self._adopt(account, {})
-        self._launch(member)
+        for slot in (Slot.PRIMARY, Slot.BACKUP):
+            self._launch(member, slot)
+        self._serve(member)
         self._in_background(self._ports.save_account(account))
         self._ports.publish(EventType.ACCOUNT_ADDED, "account added", account=identity)
         if not member.pair.sessions[Slot.PRIMARY].paired:
@@ -140,6 +147,7 @@ class Supervisor:
         del self._members[account]
         await self._halt(member)
         for slot in Slot:
+            self._fleet.forget(member.pair.sessions[slot].name)
             await asyncio.to_thread(self._ports.devices.quarantine, member.pair.account, slot, "account removed")
         await self._ports.registry.remove_account(account)
         self._ports.removed(account)
@@ -163,6 +171,7 @@ class Supervisor:
         pair.watch = ports.moved
         session_ports = SessionPorts(
             devices=ports.devices,
+            fleet=self._fleet,
             publish=ports.publish,
             clock=ports.clock,
             random=ports.random,
@@ -172,9 +181,11 @@ class Supervisor:
             changed=pair.changed,
             vitals=self._vitals,
         )
+        current = [await self._current(account, slot, records.get(slot)) for slot in (Slot.PRIMARY, Slot.BACKUP)]
+        banned_until = max(record.until for record in current)
         sessions = [
-            Session(account, await self._current(account, slot, records.get(slot)), self._limits, session_ports)
-            for slot in (Slot.PRIMARY, Slot.BACKUP)
+            Session(account, _under_ban(record, banned_until, ports.clock.now()), self._limits, session_ports)
+            for record in current
         ]
         pair.adopt(*sessions)
         self._members[account.id] = _Member(pair)
@@ -191,27 +202,35 @@ class Supervisor:
             return SlotRecord(account.id, slot, "", SessionState.LOGGED_OUT, f"{error}; link it again", now)
         if record is None:
             return SlotRecord(account.id, slot, device, SessionState.STOPPED, "", self._ports.clock.now())
-        return SlotRecord(account.id, slot, device, record.state, record.reason, record.since, record.until)
+        return replace(record, device=device)
 
-    def _launch(self, member: _Member) -> None:
-        pair = member.pair
-        delays = {Slot.PRIMARY: 0.0, Slot.BACKUP: self._backup_delay}
-        jobs: dict[str, tuple[Callable[[], Awaitable[None]], float]] = {
-            f"session {slot}": (session.run, delays[slot]) for slot, session in pair.sessions.items()
-        }
-        jobs["outbound"] = (lambda: self._ports.serve(pair), 0.0)
-        member.tasks = [
-            asyncio.create_task(
-                self._keep(pair.account.id, name, job, delay),
-                name=f"{name} {pair.account.id}",
-                context=Context(),  # not that of the request which may have added the account
-            )
-            for name, (job, delay) in jobs.items()
-        ]
+    def _launch(self, member: _Member, slot: Slot) -> None:
+        self._employ(member, f"session {slot}", member.pair.sessions[slot].run)
 
-    async def _keep(self, account: AccountId, name: str, job: Callable[[], Awaitable[None]], delay: float) -> None:
+    def _serve(self, member: _Member) -> None:
+        self._employ(member, "outbound", lambda: self._ports.serve(member.pair))
+
+    def _employ(self, member: _Member, name: str, job: Callable[[], Awaitable[None]]) -> None:
+        account = member.pair.account.id
+        task = asyncio.create_task(
+            self._keep(account, name, job),
+            name=f"{name} {account}",
+            context=Context(),  # not that of the request which may have added the account
+        )
+        member.tasks.append(task)
+
+    def _linked(self) -> int:
+        return sum(session.paired for session in self._sessions())
+
+    def _released(self) -> None:
+        for session in self._sessions():
+            session.tell(machine.Released())
+
+    def _sessions(self) -> Iterator[Session]:
+        return (session for member in self._members.values() for session in member.pair.sessions.values())
+
+    async def _keep(self, account: AccountId, name: str, job: Callable[[], Awaitable[None]]) -> None:
         """Run a job for ever: a defect in it costs this slot a pause, and nobody else anything."""
-        await self._ports.clock.sleep(delay)
         while True:
             try:
                 await job()
@@ -237,3 +256,10 @@ class Supervisor:
         task = asyncio.create_task(guarded())
         self._saves.add(task)
         task.add_done_callback(self._saves.discard)
+
+
+def _under_ban(record: SlotRecord, until: float, now: float) -> SlotRecord:
+    """Return the slot as it is if its number is banned until then, though only its partner may have been told."""
+    if not record.device or record.state.terminal or until <= now:
+        return record
+    return replace(record, state=SessionState.BANNED, reason="the number is banned by WhatsApp", until=until)

@@ -32,6 +32,7 @@ from tandem.whatsapp.options import EmulatorEndpoint, HostOptions
 from tandem.whatsapp.outlet import Tell
 from tandem.whatsapp.port import DeviceListener, DeviceSpec
 from tandem.whatsapp.records import read
+from wa_library import package
 
 _PRIVATE = 0o700
 _STORE_SUFFIXES = (".db", ".db-wal", ".db-shm")
@@ -62,6 +63,10 @@ class HostFactory:
         self._timings = timings
         self._publish = publish
         self._checked: set[Path] = set()
+
+    @property
+    def release(self) -> str:
+        return package.VERSION
 
     async def start(self, spec: DeviceSpec, listener: DeviceListener) -> Link:
         """Spawn a host. Raises NotOnline, DataUnusable, Misconfigured, as ``open_link`` says."""

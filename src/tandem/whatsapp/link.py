@@ -300,4 +300,4 @@ class Link:
         self._note_rate_limit(news.last_words)
         if (signal := reasons.last_signal(code, news.last_words, news.ban)) is not None:
             self._listener.signal(signal)
-        self._listener.signal(HostEnded(code, why))
+        self._listener.signal(HostEnded(code, why, unreachable=code == ExitCode.DIAL_FAILED))

@@ -85,6 +85,11 @@ class Device(Protocol):
 
 
 class DeviceFactory(Protocol):
+    """``release`` is that of the WhatsApp library which the hosts run."""
+
+    @property
+    def release(self) -> str: ...
+
     async def start(self, spec: DeviceSpec, listener: DeviceListener) -> Device:
         """Spawn a host and return when it said that it is up. Raises NotOnline if it did not come up in time."""
         ...

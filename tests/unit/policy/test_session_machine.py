@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from tandem.model import signals
 from tandem.model.states import SessionState
 from tandem.policy import session_machine as machine
+from tandem.policy.fleet import FREE, Admission, Cause
 from tandem.policy.session_machine import Effect, Limits, Session, decide
 
 LIMITS = Limits()
@@ -32,8 +35,17 @@ SIGNALS: list[machine.Input] = [
     signals.StreamErrored("516"),
     signals.HostEnded(-9, "killed"),
     signals.HostEnded(10, "event pump ended"),
+    signals.HostEnded(21, "cannot dial", unreachable=True),
 ]
-COMMANDS: list[machine.Input] = [machine.Start(), machine.Pair(), machine.Restart()]
+COMMANDS: list[machine.Input] = [
+    machine.Start(),
+    machine.Pair(),
+    machine.Restart(),
+    machine.ActorFailed(),
+    machine.Hurry(),
+    machine.NumberBanned(60.0),
+    machine.Released(),
+]
 INPUTS = [
     *SIGNALS,
     *COMMANDS,
@@ -42,6 +54,15 @@ INPUTS = [
     machine.SendUnanswered(),
     machine.Unwell("deaf"),
 ]
+ADMISSIONS = [FREE, Admission(4.0, "its turn comes"), Admission(5.0, "all logins are held", held=True)]
+NO_HOST = {*SessionState} - {
+    SessionState.PAIRING,
+    SessionState.CONNECTING,
+    SessionState.SYNCING,
+    SessionState.ONLINE,
+    SessionState.DEGRADED,
+    SessionState.RECONNECTING,
+}
 AT_REST = {
     SessionState.UNPAIRED,
     SessionState.ONLINE,
@@ -63,34 +84,76 @@ def _online() -> Session:
     return _run(machine.Start(), signals.Started(1, paired=True), signals.Connected())
 
 
+def _check(before: Session, event: machine.Input, now: float, chance: float, admission: Admission) -> Session:
+    """Decide, and hold the answer against every invariant of the machine."""
+    asked = admission if machine.wants_login(before, event) else FREE
+    decision = decide(before, event, now, chance, LIMITS, admission=asked)
+    session, effects = decision.session, decision.effects
+    if session.state is not before.state:
+        assert decision.sentence
+        assert session.since == now
+    assert (session.deadline > 0) == (session.state not in AT_REST)
+    assert not session.state.terminal or session.reason
+    starts = [effect for effect in effects if effect in {Effect.START_HOST, Effect.START_PAIRING}]
+    assert len(starts) <= 1
+    if starts:
+        assert session.state in {SessionState.CONNECTING, SessionState.PAIRING}
+        assert before.state in NO_HOST or effects[0] in {Effect.STOP_HOST, Effect.KILL_HOST}, "two hosts at once"
+    if Effect.START_HOST in effects and not isinstance(event, machine.Restart):
+        assert machine.wants_login(before, event)
+        assert not admission.wait, "a login that was not admitted"
+    if before.state not in NO_HOST and session.state in NO_HOST and not _host_is_gone(event):
+        assert effects[0] in {Effect.STOP_HOST, Effect.KILL_HOST}, "a host that nobody ends"
+    operator_or_end = isinstance(event, machine.Pair | machine.Restart) or (
+        isinstance(event, machine.Expired) and before.state is SessionState.BANNED
+    )
+    if before.state.terminal and not operator_or_end:
+        assert session.state is before.state
+        assert not decision.effects
+    assert not session.paired or session.state is not SessionState.UNPAIRED
+    return session
+
+
+def _host_is_gone(event: machine.Input) -> bool:
+    return isinstance(event, signals.HostEnded | machine.StartFailed | machine.ActorFailed)
+
+
 @given(
     st.booleans(),
-    st.lists(st.tuples(st.sampled_from(INPUTS), st.floats(0.0, 100.0), st.floats(0.0, 0.999)), min_size=1, max_size=40),
+    st.lists(
+        st.tuples(st.sampled_from(INPUTS), st.floats(0.0, 100.0), st.floats(0.0, 0.999), st.sampled_from(ADMISSIONS)),
+        min_size=1,
+        max_size=40,
+    ),
 )
-def test_every_state_that_is_not_at_rest_has_a_deadline_and_terminal_states_start_nothing(
+def test_no_history_breaks_an_invariant(
     paired: bool,  # noqa: FBT001 - drawn
-    steps: list[tuple[machine.Input, float, float]],
+    steps: list[tuple[machine.Input, float, float, Admission]],
 ) -> None:
     session, now = Session(paired=paired), 1.0
-    for event, passed, chance in steps:
+    for event, passed, chance, admission in steps:
         now += passed
-        before = session
-        decision = decide(session, event, now, chance, LIMITS)
-        session = decision.session
-        if session.state is not before.state:
-            assert decision.sentence
-            assert session.since == now
-        assert (session.deadline > 0) == (session.state not in AT_REST)
-        starts = [effect for effect in decision.effects if effect in {Effect.START_HOST, Effect.START_PAIRING}]
-        assert len(starts) <= 1
-        if starts:
-            assert session.state in {SessionState.CONNECTING, SessionState.PAIRING}
-        operator_or_end = isinstance(event, machine.Pair | machine.Restart) or (
-            isinstance(event, machine.Expired) and before.state is SessionState.BANNED
-        )
-        if before.state.terminal and not operator_or_end:
-            assert session.state is before.state
-            assert not decision.effects
+        session = _check(session, event, now, chance, admission)
+
+
+@pytest.mark.parametrize("event", INPUTS, ids=repr)
+@pytest.mark.parametrize("state", list(SessionState), ids=str)
+def test_every_event_in_every_state_has_an_answer_that_keeps_the_invariants(
+    state: SessionState, event: machine.Input
+) -> None:
+    for admission in ADMISSIONS:
+        deadline = 0.0 if state in AT_REST else 20.0
+        paired = state not in UNLINKED
+        session = Session(state=state, reason="because", since=5.0, deadline=deadline, paired=paired)
+        for variant in (session, replace(session, stalled=state is SessionState.DEGRADED), _held(session)):
+            _check(variant, event, 20.0, 0.5, admission)
+
+
+UNLINKED = {SessionState.UNPAIRED, SessionState.PAIRING, SessionState.LOGGED_OUT}
+
+
+def _held(session: Session) -> Session:
+    return replace(session, held=session.state is SessionState.WAITING)
 
 
 @pytest.mark.parametrize("state", [state for state in SessionState if state not in AT_REST])
@@ -222,3 +285,88 @@ def test_an_unwell_session_is_not_cured_by_a_ping_and_is_started_afresh_after_th
     recycled = decide(unwell, machine.Expired(), unwell.deadline, 0.5, LIMITS)
     assert (recycled.session.state, recycled.session.deadline) == (SessionState.WAITING, unwell.deadline)
     assert (recycled.effects, recycled.session.reason) == ((Effect.KILL_HOST,), "deaf")
+
+
+def test_a_login_that_is_not_admitted_waits_with_the_reason_and_a_deadline() -> None:
+    waiting = decide(Session(paired=True), machine.Start(), 10.0, 0.5, LIMITS, admission=ADMISSIONS[1])
+    assert (waiting.session.state, waiting.session.deadline, waiting.effects) == (SessionState.WAITING, 14.0, ())
+    assert waiting.session.reason == "its turn comes"
+    assert decide(waiting.session, machine.Expired(), 14.0, 0.5, LIMITS).effects == (Effect.START_HOST,)
+
+
+def test_the_end_of_a_hold_wakes_those_it_held_and_nobody_else() -> None:
+    held = decide(Session(paired=True), machine.Start(), 10.0, 0.5, LIMITS, admission=ADMISSIONS[2]).session
+    assert decide(held, machine.Released(), 11.0, 0.5, LIMITS).effects == (Effect.START_HOST,)
+    backing_off = decide(_run(machine.Start()), signals.HostEnded(21, "no"), 101.0, 0.5, LIMITS).session
+    assert decide(backing_off, machine.Released(), 101.1, 0.5, LIMITS).session == backing_off
+
+
+def test_a_hold_does_not_stop_an_operator() -> None:
+    held = decide(Session(paired=True), machine.Start(), 10.0, 0.5, LIMITS, admission=ADMISSIONS[2]).session
+    assert Effect.START_HOST in decide(held, machine.Restart(), 11.0, 0.5, LIMITS, admission=ADMISSIONS[2]).effects
+
+
+@pytest.mark.parametrize(
+    ("event", "cause"),
+    [
+        (signals.HostEnded(21, "WhatsApp could not be reached", unreachable=True), Cause.NETWORK),
+        (signals.ConnectFailed("generic"), Cause.REFUSED),
+        (signals.Outdated(), Cause.OUTDATED),
+        (machine.Expired(), Cause.NETWORK),
+        (signals.HostEnded(-9, "killed"), None),
+        (signals.HostEnded(22, "poisoned"), None),
+        (machine.StartFailed("no hello"), None),
+        (machine.ActorFailed(), None),
+        (signals.Replaced(), None),
+        (signals.LoggedOut("device removed", on_connect=True), None),
+    ],
+    ids=repr,
+)
+def test_only_what_may_concern_all_sessions_is_told_to_the_fleet(event: machine.Input, cause: Cause | None) -> None:
+    assert decide(_run(machine.Start()), event, 131.0, 0.5, LIMITS).cause is cause
+
+
+def test_a_ban_concerns_the_number() -> None:
+    banned = decide(_online(), machine.NumberBanned(60.0), 101.0, 0.5, LIMITS)
+    assert (banned.session.state, banned.session.deadline) == (SessionState.BANNED, 161.0)
+    assert banned.effects == (Effect.STOP_HOST,)
+    assert decide(banned.session, machine.NumberBanned(30.0), 101.0, 0.5, LIMITS).session.deadline == 161.0
+    assert decide(banned.session, machine.NumberBanned(90.0), 101.0, 0.5, LIMITS).session.deadline == 191.0
+
+
+def test_a_stalled_slot_is_made_anew_at_once_when_nobody_is_well_but_not_for_ever() -> None:
+    session, now = _online(), 100.0
+    for _ in range(LIMITS.hurries):
+        session = decide(session, machine.SendUnanswered(), now, 0.5, LIMITS).session
+        hurried = decide(session, machine.Hurry(), now, 0.5, LIMITS)
+        assert hurried.effects == (Effect.KILL_HOST,)
+        assert hurried.session.deadline == now
+        session = decide(hurried.session, machine.Expired(), now, 0.5, LIMITS).session
+        session = decide(session, signals.Connected(), now + 0.2, 0.5, LIMITS).session
+        now += 3.0
+    session = decide(session, machine.SendUnanswered(), now, 0.5, LIMITS).session
+    patient = decide(session, machine.Hurry(), now, 0.5, LIMITS)
+    assert patient.session.state is SessionState.DEGRADED
+    assert patient.session.deadline == now + LIMITS.degraded_timeout
+
+
+def test_a_conflicts_wait_is_cut_to_a_second_and_its_take_backs_stay_counted() -> None:
+    conflict = decide(_online(), signals.Replaced(), 101.0, 0.9, LIMITS).session
+    hurried = decide(conflict, machine.Hurry(), 101.2, 0.5, LIMITS).session
+    assert hurried.deadline == 102.0
+    assert hurried.conflicts == conflict.conflicts
+
+
+def test_a_slot_whose_quality_is_low_is_not_made_anew_in_a_hurry() -> None:
+    slow = replace(_online(), state=SessionState.DEGRADED, reason="slow", deadline=115.0)
+    assert decide(slow, machine.Hurry(), 101.0, 0.5, LIMITS).session == slow
+
+
+def test_a_defect_of_the_actor_counts_as_a_crash_and_parks_in_the_end() -> None:
+    session, now = _online(), 100.0
+    for _ in range(LIMITS.restart_intensity):
+        session = decide(session, machine.ActorFailed(), now, 0.0, LIMITS).session
+        assert session.state is SessionState.WAITING
+        session = decide(session, machine.Expired(), now, 0.5, LIMITS).session
+        now += 1
+    assert decide(session, machine.ActorFailed(), now, 0.5, LIMITS).session.state is SessionState.PARKED

@@ -11,7 +11,9 @@ OTHER = Account(AccountId("b" * 16), Number("+12025550109"), "Second", 5.0)
 
 
 async def test_accounts_and_slots_survive_a_restart(tmp_path: Path) -> None:
-    banned = SlotRecord(ACCOUNT, Slot.BACKUP, "12025550100:7@s.whatsapp.net", SessionState.BANNED, "spam", 3.5, 99.5)
+    banned = SlotRecord(
+        ACCOUNT, Slot.BACKUP, "12025550100:7@s.whatsapp.net", SessionState.BANNED, "spam", 3.5, 99.5, "1.0"
+    )
     online = SlotRecord(ACCOUNT, Slot.PRIMARY, "12025550100:3@s.whatsapp.net", SessionState.ONLINE, "", 4.5)
     async with open_queue(tmp_path) as queue:
         await queue.registry.save_account(OTHER)

@@ -50,7 +50,7 @@ class Life:
             moved=self.keeper.changed,
             removed=self.keeper.removed,
         )
-        self.supervisor = Supervisor(world.limits, ports, backup_delay=0.5, suspect_after=2.0, max_accounts=3)
+        self.supervisor = Supervisor(world.limits, ports, suspect_after=2.0, max_accounts=3)
         self.settled.set()
         await self.supervisor.prepare()
         await self.keeper.prepare(self.supervisor.list())

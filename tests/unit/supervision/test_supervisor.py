@@ -68,7 +68,7 @@ class World:
             serve=self._serve,
             save_account=self._stored,
         )
-        return Supervisor(self.limits, ports, backup_delay=0.5, suspect_after=2.0, max_accounts=3)
+        return Supervisor(self.limits, ports, suspect_after=2.0, max_accounts=3)
 
     def names(self) -> list[EventType]:
         return [name for name, _ in self.events]

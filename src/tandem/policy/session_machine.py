@@ -181,7 +181,7 @@ def _hurry(session: Session, now: float, chance: float, limits: Limits) -> Decis
     match session.state:
         case S.WAITING if not session.held:
             return Decision(replace(session, deadline=min(session.deadline, now)), (), "not waiting any longer")
-        case S.CONFLICT | S.RECONNECTING:
+        case S.CONFLICT:
             soon = max(now, session.since + limits.hurried_wait)
             return Decision(replace(session, deadline=min(session.deadline, soon)), (), "not waiting any longer")
         case S.DEGRADED if session.stalled:

@@ -35,6 +35,7 @@ from tandem.monitoring.events import EventStream
 from tandem.monitoring.metrics import Metrics
 from tandem.monitoring.redaction import Redactor
 from tandem.monitoring.sources import Availability, Backlog, Sources, Traffic
+from tandem.monitoring.watchdog import Watchdog
 from tandem.outbound.dispatcher import Dispatcher
 from tandem.outbound.reconciliation import Reconciler
 from tandem.policy import keepalive
@@ -83,6 +84,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, _ask_to_stop, stop)
         async with AsyncExitStack() as parts:
+            parts.enter_context(Watchdog(asyncio.get_running_loop(), self._settings.stuck_after))
             await self._start(parts)
             await stop.wait()
             self._starting = True  # not ready any more

@@ -115,6 +115,7 @@ class Settings(BaseSettings):
     api_token: SecretStr | None = Field(None, description="Admin token. Without it: loopback only.")
     read_token: SecretStr | None = Field(None, description="Token that may read, with numbers masked.")
     emulator: str | None = Field(None, description="host:port of a wa-emulator on loopback, instead of WhatsApp.")
+    stuck_after: Seconds = Field(30.0, description="Seconds of a stuck event loop after which the process ends (70).")
     instance: str = Field("", description="Name of this instance in logs and health. Empty: made up at start.")
 
     firebase_service_account: SecretStr | None = Field(

@@ -199,10 +199,18 @@ class Control:
         return web.json_response({"ids": ids})
 
     async def messages(self, request: web.Request) -> web.Response:
-        ledger = self._emulator.ledger
+        ledger, number = self._emulator.ledger, canonical(_query(request, "to"))
         shown = [
-            {"id": entry.id, "from": entry.sender, "text": entry.text, "times": entry.times_shown}
-            for entry in ledger.shown(canonical(_query(request, "to")))
+            {
+                "id": entry.id,
+                "from": entry.sender,
+                "text": entry.text,
+                "times": entry.times_shown,
+                "replyTo": entry.about or None,
+                "reactions": ledger.reactions(number, entry.id),
+                "revoked": ledger.is_revoked(number, entry),
+            }
+            for entry in ledger.shown(number)
         ]
         return web.json_response({"messages": shown})
 

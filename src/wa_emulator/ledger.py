@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from wa_emulator.contents import REACTION, REVOKE, TEXT, Content
 from wa_emulator.journal import Journal
 
 DeviceKey = tuple[str, int]
@@ -40,6 +41,10 @@ class Entry:
     sender_device: int
     recipient: str
     text: str | None = None
+    kind: str = TEXT
+    about: str = ""
+    """The message that this one quotes, reacts to or revokes; what a quote shows of it."""
+    quoted: str = ""
     accepted: float | None = None
     """When the server acked it to the linked device that sent it, or when it was typed on a phone."""
     refused: int | None = None
@@ -51,6 +56,8 @@ class Entry:
     """When and from which device the recipient's phone could decrypt it."""
     on_own_phone: float | None = None
     """When the sender's own phone learnt of it, if a linked device sent it."""
+    read: float | None = None
+    """When the sender's phone learnt from a linked device of the recipient that it was read."""
 
     @property
     def key(self) -> MessageKey:
@@ -68,17 +75,19 @@ class Entry:
             for key, d in self.deliveries.items()
         ]
         arrivals = [(at + offset, device) for at, device in self.arrivals]
-        times = _shifted(self.accepted, offset), _shifted(self.on_own_phone, offset)
+        times = [_shifted(at, offset) for at in (self.accepted, self.on_own_phone, self.read)]
         fields = self.id, self.sender, self.sender_device, self.recipient, self.text, self.refused, self.attempts
-        return json.dumps([fields, times, deliveries, arrivals]).encode()
+        content = self.kind, self.about, self.quoted
+        return json.dumps([fields, content, times, deliveries, arrivals]).encode()
 
     @classmethod
     def restore(cls, record: bytes, offset: float) -> Entry:
         """Read ``record`` back, its times shifted back by this process's ``offset``."""
-        fields, times, deliveries, arrivals = json.loads(record)
+        fields, content, times, deliveries, arrivals = json.loads(record)
         message_id, sender, sender_device, recipient, text, refused, attempts = fields
         entry = cls(message_id, sender, sender_device, recipient, text, refused=refused, attempts=attempts)
-        entry.accepted, entry.on_own_phone = (_shifted(at, -offset) for at in times)
+        entry.kind, entry.about, entry.quoted = content
+        entry.accepted, entry.on_own_phone, entry.read = (_shifted(at, -offset) for at in times)
         entry.arrivals = [(at - offset, device) for at, device in arrivals]
         for number, device, queued, sent, receipted, sends, retries in deliveries:
             moments = queued - offset, _shifted(sent, -offset), _shifted(receipted, -offset)
@@ -99,6 +108,7 @@ class Ledger:
         self._journal = journal
         self._entries: dict[MessageKey, Entry] = {}
         self._shown: dict[str, dict[MessageKey, Entry]] = {}
+        self._acts: dict[tuple[str, str], dict[MessageKey, Entry]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -150,16 +160,16 @@ class Ledger:
             delivery.receipted = time.monotonic()
         self._save(entry)
 
-    def arrived(self, entry: Entry, device: int, text: str) -> bool:
+    def arrived(self, entry: Entry, device: int, content: Content) -> bool:
         """Note that the recipient's phone decrypted it; say whether that was the first time."""
-        entry.text = text
+        entry.kind, entry.text, entry.about, entry.quoted = content
         entry.arrivals.append((time.monotonic(), device))
-        self._shown.setdefault(entry.recipient, {})[entry.key] = entry
+        self._show(entry)
         self._save(entry)
         return len(entry.arrivals) == 1
 
-    def on_own_phone(self, entry: Entry, text: str) -> None:
-        entry.text = text
+    def on_own_phone(self, entry: Entry, content: Content) -> None:
+        entry.kind, entry.text, entry.about, entry.quoted = content
         if entry.on_own_phone is None:
             entry.on_own_phone = time.monotonic()
         self._save(entry)
@@ -168,9 +178,32 @@ class Ledger:
         """Return the messages from or to a number, oldest first."""
         return [entry for entry in self if number in (entry.sender, entry.recipient)]
 
+    def read(self, sender: str, message_id: str) -> None:
+        entry = self.find(sender, message_id)
+        if entry is not None and entry.read is None:
+            entry.read = time.monotonic()
+            self._save(entry)
+
     def shown(self, number: str) -> list[Entry]:
-        """What the phone of ``number`` would show as received, oldest first."""
+        """The messages that the phone of ``number`` would show as received, oldest first, revoked ones too."""
         return list(self._shown.get(number, {}).values())
+
+    def reactions(self, number: str, message_id: str) -> dict[str, str]:
+        """Who has which emoji on a message on the phone of ``number``: each sender's last one counts."""
+        acts = self._acts.get((number, message_id), {}).values()
+        last = {act.sender: act.text or "" for act in acts if act.kind == REACTION}
+        return {sender: emoji for sender, emoji in last.items() if emoji}
+
+    def is_revoked(self, number: str, entry: Entry) -> bool:
+        """Whether the phone of ``number`` no longer shows a message, because its sender has taken it back."""
+        acts = self._acts.get((number, entry.id), {}).values()
+        return any(act.kind == REVOKE and act.sender == entry.sender for act in acts)
+
+    def _show(self, entry: Entry) -> None:
+        if entry.kind == TEXT:
+            self._shown.setdefault(entry.recipient, {})[entry.key] = entry
+        else:
+            self._acts.setdefault((entry.recipient, entry.about), {})[entry.key] = entry
 
     def clock(self) -> dict[str, float]:
         return {"offset": self.offset, "monotonic": time.monotonic()}
@@ -187,6 +220,10 @@ class Ledger:
             "from_device": entry.sender_device,
             "to": entry.recipient,
             "text": entry.text,
+            "kind": entry.kind,
+            "about": entry.about,
+            "quoted": entry.quoted,
+            "read": self.wall(entry.read),
             "accepted": self.wall(entry.accepted),
             "refused": entry.refused,
             "attempts": entry.attempts,
@@ -200,7 +237,7 @@ class Ledger:
         entry = Entry.restore(record, self.offset)
         self._entries[entry.key] = entry
         if entry.arrivals:
-            self._shown.setdefault(entry.recipient, {})[entry.key] = entry
+            self._show(entry)
 
     def _describe_delivery(self, device: DeviceKey, delivery: Delivery) -> dict[str, Any]:
         return {

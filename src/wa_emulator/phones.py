@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
+from wa_emulator.contents import TEXT, Content, content_of
 from wa_emulator.directory import Account, Device, Directory
 from wa_emulator.ledger import Entry, Ledger
 from wa_emulator.nodes import Attributes, Node, ProtocolViolation
@@ -23,10 +24,6 @@ from wa_library import package
 _ID_BYTES: Final = 16
 _MOST_RETRIES: Final = 5
 _KEY_ID_BYTES: Final = 3
-_WRAPPERS: Final = (
-    "ephemeralMessage", "viewOnceMessage", "viewOnceMessageV2", "documentWithCaptionMessage", "editedMessage",
-)  # fmt: skip
-_CAPTIONED: Final = ("imageMessage", "videoMessage", "documentMessage")
 
 
 class Mail(NamedTuple):
@@ -64,7 +61,7 @@ class Phones:
         mail = [self._copy(entry, sender, recipient, device) for device in _others_devices(sender, recipient)]
         mail += [self._own_copy(entry, sender, recipient, device) for device in sender.devices.values()]
         # Between two scripted phones there is nobody to fool: the message is handed over without encryption.
-        mail += self._show(Sender(sender, 0), recipient, entry, text)
+        mail += self._show(Sender(sender, 0), recipient, entry, Content(TEXT, text))
         return message_id, mail
 
     def receive(self, recipient: Account, sender: Sender, entry: Entry, parts: Sequence[Node]) -> list[Mail]:
@@ -74,17 +71,17 @@ class Phones:
                 continue
             try:
                 plaintext = recipient.phone.decrypt(sender.address, part.text("type"), part.data())
-                text = self._text(self._message.FromString(unpad(plaintext)))
+                content = content_of(self._message.FromString(unpad(plaintext)))
             except Undecryptable:
                 return self._ask_again(recipient, sender, entry, part)
             except DecodeError as error:
                 raise ProtocolViolation("a decrypted message is not readable") from error
-            if text is None:
+            if content is None:
                 return []
             if recipient is sender.account and entry.recipient != recipient.number:
-                self._ledger.on_own_phone(entry, text)
+                self._ledger.on_own_phone(entry, content)
                 return []
-            return self._show(sender, recipient, entry, text)
+            return self._show(sender, recipient, entry, content)
         return []
 
     def handle_receipt(self, phone: Account, device: Device, node: Node) -> list[Mail]:
@@ -102,13 +99,13 @@ class Phones:
         make = self._own_copy if device.account is phone and recipient is not phone else self._copy
         return [make(entry, phone, recipient, device, count)]
 
-    def _show(self, sender: Sender, recipient: Account, entry: Entry, text: str) -> list[Mail]:
-        first = self._ledger.arrived(entry, sender.device, text)
+    def _show(self, sender: Sender, recipient: Account, entry: Entry, content: Content) -> list[Mail]:
+        first = self._ledger.arrived(entry, sender.device, content)
         if recipient is sender.account:
             return []
         mail = list(_receipts(recipient, sender.account, entry.id, "read" if recipient.reads else ""))
-        if first and recipient.reply:
-            mail += self.type(recipient, sender.account, recipient.reply.replace("{text}", text))[1]
+        if first and recipient.reply and content.kind == TEXT:
+            mail += self.type(recipient, sender.account, recipient.reply.replace("{text}", content.text))[1]
         return mail
 
     def _copy(self, entry: Entry, sender: Account, _recipient: Account, device: Device, count: int = 0) -> Mail:
@@ -156,20 +153,6 @@ class Phones:
         registration = Node("registration", {}, published.bundle.registration_id.to_bytes(4, "big"))
         keys = Node("keys", {}, [Node("type", {}, b"\x05"), *bundle_nodes(published.bundle, published.signature)])
         return [Mail(device, Node("receipt", attributes, [retry, registration, keys]))]
-
-    def _text(self, message: Any) -> str | None:
-        """Return what a phone would show of a message; None for messages that are not shown."""
-        if message.HasField("deviceSentMessage"):
-            return self._text(message.deviceSentMessage.message)
-        for wrapper in _WRAPPERS:
-            if message.HasField(wrapper):
-                return self._text(getattr(message, wrapper).message)
-        for captioned in _CAPTIONED:
-            if message.HasField(captioned):
-                return str(getattr(message, captioned).caption)
-        if message.HasField("extendedTextMessage"):
-            return str(message.extendedTextMessage.text)
-        return str(message.conversation) if message.HasField("conversation") else None
 
 
 def bundle_nodes(bundle: Bundle, signature: bytes) -> list[Node]:

@@ -106,6 +106,9 @@ class Relay:
         account = self._directory.find(to)
         if account is None:
             return
+        if to.device == 0 and node.text("type") == "read":
+            for message_id in _receipt_ids(node):
+                self._ledger.read(account.number, message_id)
         if to.device == 0:
             retried = self._phones.handle_receipt(account, device, node)
             self.post(retried)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from wa_emulator.codec import Codec
+from wa_emulator.contents import Content
 from wa_emulator.directory import Device, Queued
 from wa_emulator.nodes import JID, Node
 from wa_emulator.persistence import StateFile, StateUnusable
@@ -30,7 +31,7 @@ def populate(world: World) -> Device:
     world.ledger.accepted(entry)
     world.ledger.queued(entry, (PHONE, 1))
     world.ledger.sent(entry, (PHONE, 1))
-    world.ledger.arrived(entry, 0, "hello")
+    world.ledger.arrived(entry, 0, Content("text", "hello", "about", "quoted"))
     for number in range(3):
         node = Node("message", {"id": f"ID{number}", "from": JID("1", "lid")}, [Node("enc", {"v": "2"}, b"data")])
         world.directory.enqueue(device, queue_key(node), Queued(node, entry, stale_acks=number))

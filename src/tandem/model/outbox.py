@@ -76,6 +76,16 @@ class IdempotencyKey:
     request: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which outbox rows are wanted, None for all; ``before``: only those behind this place of an earlier page."""
+
+    account: AccountId | None = None
+    state: OutboxState | None = None
+    chat: ChatId | None = None
+    before: int | None = None
+
+
 class SendOutcome(StrEnum):
     """What one call of the library's send came to."""
 

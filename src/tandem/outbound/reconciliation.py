@@ -11,7 +11,7 @@ from tandem.clock import Clock
 from tandem.errors import TandemError
 from tandem.model.account import Account
 from tandem.model.event import EventType, Publish
-from tandem.model.outbox import OutboxRow
+from tandem.model.outbox import MarkRead, OutboxRow
 from tandem.model.states import Slot
 from tandem.policy.reconciliation import Action, Evidence, judge
 from tandem.queue.unknown import UnknownSends
@@ -65,6 +65,7 @@ class Reconciler:
         self._clock = clock
         self._publish = publish
         self._told: set[str] = set()
+        self._parked: set[tuple[str, int]] = set()
 
     async def run(self) -> None:
         """Look at every unknown send of the account once a second, for ever."""
@@ -87,14 +88,19 @@ class Reconciler:
                 _log.warning("send_stays_unknown", account=row.account, outbox_id=row.id, reason=str(error))
 
     async def _settle(self, row: OutboxRow) -> None:
+        if (row.id, row.attempts) in self._parked:
+            return
         slot = row.slot or Slot.PRIMARY
         departed = await asyncio.to_thread(self._key_stores.departures, self._account, row.secret)
         left = len(departed) >= row.attempts
-        judgement = judge(self._evidence(row, slot, left=left), _PATIENCE)
+        judgement = judge(self._evidence(row, slot, left=left), _PATIENCE, row.if_unknown)
         if judgement.action is Action.END_HOST:
             self._witnesses.recycle(slot)
         elif judgement.action is Action.SEND_AGAIN:
             await self._unknown.send_again(row, judgement.reason, left=left)
+        elif judgement.action is Action.PARK:
+            await self._unknown.park(row, judgement.reason)
+            self._parked.add((row.id, row.attempts))
         if judgement.action is not Action.WAIT:
             self._tell(row, slot, judgement.reason)
 
@@ -109,6 +115,7 @@ class Reconciler:
             call_over=call_over,
             left=left,
             partner_watched=now - begun if call_over and watching is not None else 0.0,
+            repeatable=isinstance(row.content, MarkRead),
         )
 
     def _tell(self, row: OutboxRow, slot: Slot, reason: str) -> None:

@@ -2,13 +2,15 @@
 
     queued ──claim──► sending ──accepted──► sent ──delivered──► delivered ──read──► read
       ▲  │               │ │ └──rejected──► failed
-      │  └─expire─► expired │
-      └──not sent────────┘  └──unknown, restart──► unknown ──echo, receipt──► sent …
+      │  ├─expire─► expired │
+      │  └─cancel─► cancelled ◄──give up──┐
+      ├──not sent────────┘  └──unknown, restart──► unknown ──echo, receipt──► sent …
+      └──send again (proof), resend (operator)────┘
 
 Invariants: nothing but ``queued`` is ever sent, and only a proof that the server does not have it (``NOT_SENT``, and
-``SEND_AGAIN`` by ``policy.reconciliation``) leads back there, so no message is sent blindly again. Evidence of a server
-ack (a result, the partner's echo, a receipt) wins over every other opinion and is never taken back: sent, delivered and
-read only grow. Time spent offline is no input.
+``SEND_AGAIN`` by ``policy.reconciliation``) or an operator who takes it upon himself (``RESEND``) leads back there, so
+no message is sent blindly again. Evidence of a server ack (a result, the partner's echo, a receipt) wins over every
+other opinion and is never taken back: sent, delivered and read only grow. Time spent offline is no input.
 """
 
 from __future__ import annotations
@@ -34,7 +36,11 @@ class Input(Enum):
     DELIVERED = "delivered"
     READ = "read"
     EXPIRE = "expire"
+    CANCEL = "cancel"  # nobody wants it sent any more
     SEND_AGAIN = "send_again"  # proof that an unknown send did not reach the server
+    PARK = "park"  # there is such a proof, but the message is to wait for an operator
+    RESEND = "resend"  # an operator wants an unknown send sent again
+    GIVE_UP = "give_up"  # an operator does not
 
     @classmethod
     def of(cls, outcome: SendOutcome) -> Input:
@@ -43,7 +49,10 @@ class Input(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The new state, whether it is new, and why in words; ``attempt`` counts a call that reached the network."""
+    """The new state, whether it is new, and why in words; ``attempt`` counts a call that reached the network.
+
+    A reason without a change is a better reason for the same state.
+    """
 
     state: OutboxState
     changed: bool
@@ -76,6 +85,15 @@ _RESULT_WORDS = {
     Input.UNKNOWN: "no answer: it may have been sent",
     Input.RESTARTED: "the daemon ended during the send: it may have been sent",
 }
+_QUEUED, _UNKNOWN, _CANCELLED = OutboxState.QUEUED, OutboxState.UNKNOWN, OutboxState.CANCELLED
+# From which state an act leads where, why, and what cannot be done otherwise.
+_ACTS = {
+    Input.CLAIM: (_QUEUED, OutboxState.SENDING, "", "sent"),
+    Input.EXPIRE: (_QUEUED, OutboxState.EXPIRED, "not sent before its time was over", "expired"),
+    Input.CANCEL: (_QUEUED, _CANCELLED, "cancelled before it was sent", "cancelled"),
+    Input.RESEND: (_UNKNOWN, _QUEUED, "to be sent again: an operator wants it", "sent again"),
+    Input.GIVE_UP: (_UNKNOWN, _CANCELLED, "given up by an operator: it may have been sent", "given up"),
+}
 _ATTEMPTS = frozenset({Input.ACCEPTED, Input.REJECTED, Input.UNKNOWN, Input.RESTARTED})
 
 
@@ -88,19 +106,20 @@ def step(state: OutboxState, happened: Input, detail: str = "") -> Step:
         return _prove(state, happened)
     if happened in _RESULTS:
         return _conclude(state, happened, detail)
-    if happened is Input.SEND_AGAIN:
-        return _send_again(state, detail)
-    if state is not OutboxState.QUEUED:
-        raise Conflict(f"a message that is {state} cannot be {'sent' if happened is Input.CLAIM else 'expired'}")
-    if happened is Input.CLAIM:
-        return Step(OutboxState.SENDING, changed=True)
-    return Step(OutboxState.EXPIRED, changed=True, reason="not sent before its time was over")
+    if happened in {Input.SEND_AGAIN, Input.PARK}:
+        return _reconcile(state, happened, detail)
+    needed, after, reason, done = _ACTS[happened]
+    if state is not needed:
+        raise Conflict(f"a message that is {state} cannot be {done}")
+    return Step(after, changed=True, reason=reason)
 
 
-def _send_again(state: OutboxState, why: str) -> Step:
-    """What was proven meanwhile stays."""
+def _reconcile(state: OutboxState, happened: Input, why: str) -> Step:
+    """What was proven meanwhile stays. A parked message stays unknown and says why."""
     if state is not OutboxState.UNKNOWN:
         return Step(state, changed=False)
+    if happened is Input.PARK:
+        return Step(state, changed=False, reason=f"parked, send it again or give it up: {why}")
     return Step(OutboxState.QUEUED, changed=True, reason=f"to be sent again: {why}")
 
 

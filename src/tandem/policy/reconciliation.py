@@ -6,14 +6,19 @@ took; the recipient answers with a receipt. Echo and receipt settle the row by t
 their absence is proof enough, and what must happen first: as long as the host that made the call lives, the library may
 still send.
 
+Every kind of message leaves this proof, reactions and revokes too (tests/integration/whatsapp/test_host_contents.py).
+A read mark leaves none and needs none: made twice it is made once.
+
 Invariant: a message is sent again only if it never left, or if the other device has been online and caught up for
-``patience`` seconds after the call was over and has not seen it.
+``patience`` seconds after the call was over and has not seen it; and not even then if it is to be parked.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+
+from tandem.model.outbox import IfUnknown
 
 
 class Action(Enum):
@@ -22,6 +27,7 @@ class Action(Enum):
     WAIT = "wait"
     END_HOST = "end_host"  # the library may still be sending: end its host, then look again
     SEND_AGAIN = "send_again"
+    PARK = "park"  # it could be sent again, but an operator has to say so
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +36,15 @@ class Evidence:
 
     ``age``: since it became unknown. ``call_over``: the host that made the call is gone. ``left``: the key stores name
     as many messages for its secret as there were attempts. ``partner_watched``: how long the account's other device has
-    been online, its offline messages received, since the call was over; 0 if it is not.
+    been online, its offline messages received, since the call was over; 0 if it is not. ``repeatable``: sending it
+    twice has the same effect as sending it once.
     """
 
     age: float
     call_over: bool
     left: bool
     partner_watched: float
+    repeatable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +53,17 @@ class Judgement:
     reason: str
 
 
-def judge(evidence: Evidence, patience: float) -> Judgement:
+def judge(evidence: Evidence, patience: float, if_unknown: IfUnknown = IfUnknown.RESEND) -> Judgement:
     """Decide. ``patience`` seconds without an echo are proof that the server does not have the message."""
+    judgement = _judge(evidence, patience)
+    if judgement.action is Action.SEND_AGAIN and if_unknown is IfUnknown.PARK:
+        return Judgement(Action.PARK, judgement.reason)
+    return judgement
+
+
+def _judge(evidence: Evidence, patience: float) -> Judgement:
+    if evidence.repeatable:
+        return Judgement(Action.SEND_AGAIN, "doing it twice changes nothing")
     if not evidence.call_over:
         if evidence.age < patience:
             return Judgement(Action.WAIT, "the library may still be sending it")

@@ -6,6 +6,7 @@ travels in the message, so that the echo on the account's other device names the
 
 from __future__ import annotations
 
+import heapq
 import hmac
 import secrets
 import sqlite3
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from tandem.clock import Clock, Random
 from tandem.errors import Conflict, NotFound, Overloaded, Rejected
 from tandem.model.ids import AccountId, ChatId
-from tandem.model.outbox import Content, IdempotencyKey, IfUnknown, OutboxRow, SendOutcome, SendResult
+from tandem.model.outbox import Content, IdempotencyKey, IfUnknown, OutboxRow, SendOutcome, SendResult, Wanted
 from tandem.model.states import OutboxState, Slot
 from tandem.policy.outbox import Input
 from tandem.queue import outbox_rows as rows
@@ -31,6 +32,7 @@ _KEY_BYTES = 32
 _KEYS_KEPT = 48 * 3600.0
 _RECEIPTS_KEPT = 24 * 3600.0
 _ROWS_KEPT = 30 * 24 * 3600.0
+_NOTHING = (0.0, 0.0)
 _WAITING = frozenset({OutboxState.QUEUED, OutboxState.SENDING})
 
 
@@ -54,7 +56,8 @@ class Outbox:
         self._max_backlog = max_backlog
         self._expiry = expiry
         self._key = b""
-        self._waiting: dict[str, float] = {}
+        self._waiting: dict[str, tuple[float, float]] = {}
+        self._expiries: list[tuple[float, str]] = []
         self._listeners: list[Callable[[AccountId], None]] = []
 
     @property
@@ -65,8 +68,15 @@ class Outbox:
     @property
     def oldest_age(self) -> float:
         """Seconds since the oldest of them was accepted; 0 when none waits."""
-        oldest = next(iter(self._waiting.values()), None)
+        oldest, _ = next(iter(self._waiting.values()), (None, None))
         return 0.0 if oldest is None else max(0.0, self._clock.now() - oldest)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether a message that waits has reached its age. Known without asking the disk."""
+        while self._expiries and self._waiting.get(self._expiries[0][1], _NOTHING)[1] != self._expiries[0][0]:
+            heapq.heappop(self._expiries)
+        return bool(self._expiries) and self._expiries[0][0] <= self._clock.now()
 
     def subscribe(self, listener: Callable[[AccountId], None]) -> Callable[[], None]:
         """Have ``listener`` called on the event loop when an account may have something to send. It must not block.
@@ -81,11 +91,13 @@ class Outbox:
         now = self._clock.now()
         fresh = secrets.token_bytes(_KEY_BYTES)
 
-        def operation(connection: sqlite3.Connection) -> tuple[bytes, dict[str, float]]:
+        def operation(connection: sqlite3.Connection) -> tuple[bytes, list[tuple[str, float, float]]]:
             rows.restart(connection, now, None)
-            return _key(connection, fresh), dict(connection.execute(SQL["waiting"]).fetchall())
+            return _key(connection, fresh), connection.execute(SQL["waiting"]).fetchall()
 
-        self._key, self._waiting = await self._database.write(operation)
+        self._key, waiting = await self._database.write(operation)
+        for identifier, created_at, expires_at in waiting:
+            self._waits(identifier, created_at, expires_at)
         return len(self._waiting)
 
     async def accept(
@@ -137,6 +149,35 @@ class Outbox:
         found = await self._database.read(lambda connection: connection.execute(SQL["counts"]).fetchall())
         return {rows.STATES[state]: count for state, count in found}
 
+    async def page(self, wanted: Wanted, limit: int) -> tuple[Sequence[OutboxRow], int | None]:
+        """Return rows, newest first, and where the next page begins, None when there is none."""
+        return await self._database.read(lambda connection: rows.page(connection, wanted, limit))
+
+    async def cancel(self, outbox_id: str) -> OutboxRow:
+        """Do not send a message that is queued. Raises Conflict for any other, saying in which state it is."""
+        return await self._act(outbox_id, Input.CANCEL)
+
+    async def resend(self, outbox_id: str) -> OutboxRow:
+        """Queue an unknown send again, with its whole time before it, on the operator's word: it may arrive twice.
+
+        Raises Conflict if it is not unknown.
+        """
+        return await self._act(outbox_id, Input.RESEND)
+
+    async def give_up(self, outbox_id: str) -> OutboxRow:
+        """Never send an unknown one again. Raises Conflict if it is not unknown."""
+        return await self._act(outbox_id, Input.GIVE_UP)
+
+    async def _act(self, outbox_id: str, happened: Input) -> OutboxRow:
+        now = self._clock.now()
+
+        def operation(connection: sqlite3.Connection) -> Move:
+            row = _row(connection, outbox_id)
+            renewed = now + row.expires_at - row.created_at if happened is Input.RESEND else row.expires_at
+            return rows.move(connection, row, happened, now, expires_at=renewed)
+
+        return (await self._database.write(operation, lambda move: self.moved([move]))).after
+
     async def sendable(self, account: AccountId, limit: int, hold: float) -> Sequence[OutboxRow]:
         """Return the oldest queued row of each chat, oldest first.
 
@@ -151,11 +192,14 @@ class Outbox:
         await self._database.write(lambda connection: rows.restart(connection, now, account), self.moved)
 
     async def mark_sending(self, outbox_id: str, slot: Slot | None) -> OutboxRow:
-        """Commit that the library is about to be called. Raises Conflict if the row is not queued any more."""
+        """Commit that the library is about to be called. Raises Conflict if the row is not queued any more, or old."""
         now = self._clock.now()
 
         def operation(connection: sqlite3.Connection) -> Move:
-            return rows.move(connection, _row(connection, outbox_id), Input.CLAIM, now, slot=slot)
+            row = _row(connection, outbox_id)
+            if row.expires_at <= now:
+                raise Conflict("its time is over")
+            return rows.move(connection, row, Input.CLAIM, now, slot=slot)
 
         return (await self._database.write(operation)).after
 
@@ -191,7 +235,7 @@ class Outbox:
         for move in moves:
             row = move.after
             if row.state in _WAITING:
-                self._waiting.setdefault(row.id, row.created_at)
+                self._waits(row.id, row.created_at, row.expires_at)
             else:
                 self._waiting.pop(row.id, None)
             self.sent[row.account] += move.newly_sent
@@ -201,8 +245,13 @@ class Outbox:
     def _accepted(self, result: tuple[OutboxRow, bool]) -> None:
         row, new = result
         if new:
-            self._waiting[row.id] = row.created_at
+            self._waits(row.id, row.created_at, row.expires_at)
             self._rouse(row.account)
+
+    def _waits(self, identifier: str, created_at: float, expires_at: float) -> None:
+        if identifier not in self._waiting:
+            self._waiting[identifier] = (created_at, expires_at)
+            heapq.heappush(self._expiries, (expires_at, identifier))
 
     def _recorded(self, recorded: _Recorded) -> None:
         self.moved([recorded.move])

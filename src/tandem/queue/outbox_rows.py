@@ -9,7 +9,7 @@ from typing import Any
 
 from tandem.errors import NotFound
 from tandem.model.ids import AccountId, ChatId
-from tandem.model.outbox import IfUnknown, OutboxRow, SendResult
+from tandem.model.outbox import IfUnknown, OutboxRow, SendResult, Wanted
 from tandem.model.states import OutboxState, Slot
 from tandem.policy.outbox import Input, Step, step
 from tandem.queue.outbox_content import dump, load
@@ -21,7 +21,7 @@ _SENDABLE = f"{_COLUMNS} {SQL['sendable']}"
 STATES = {str(state): state for state in OutboxState}
 _SLOTS = {str(slot): slot for slot in Slot}
 _IF_UNKNOWN = {str(each): each for each in IfUnknown}
-_CONTENT, _FIXED = 3, 8
+_CONTENT, _EXPIRES, _FIXED = 3, 7, 8
 _TIMES = {OutboxState.SENT: "sent_at", OutboxState.DELIVERED: "delivered_at", OutboxState.READ: "read_at"}
 _PROVEN = frozenset(_TIMES)
 _ENDED = frozenset({OutboxState.EXPIRED, OutboxState.FAILED, OutboxState.CANCELLED})
@@ -118,6 +118,31 @@ def send_again(connection: sqlite3.Connection, outbox_id: str, why: str, now: fl
     return Move(row, after)
 
 
+def park(connection: sqlite3.Connection, outbox_id: str, why: str, now: float) -> None:
+    if (row := find(connection, "id", outbox_id)) is not None:
+        move(connection, row, Input.PARK, now, why)
+
+
+def abandon(connection: sqlite3.Connection, account: AccountId, now: float) -> list[Move]:
+    """End everything of an account that is not sent: the account is to be forgotten."""
+    restart(connection, now, account)
+    query = f"{_COLUMNS} WHERE account = ? AND state IN ('queued', 'unknown')"
+    found = [row_of(each) for each in connection.execute(query, (str(account),)).fetchall()]
+    acts = {OutboxState.QUEUED: Input.CANCEL, OutboxState.UNKNOWN: Input.GIVE_UP}
+    return [move(connection, row, acts[row.state], now) for row in found]
+
+
+def page(connection: sqlite3.Connection, wanted: Wanted, limit: int) -> tuple[list[OutboxRow], int | None]:
+    """Return the newest rows, newest first, and before which sequence number the next page begins, if there is one."""
+    parameters = {
+        "account": wanted.account, "state": wanted.state and str(wanted.state), "chat": wanted.chat,
+        "before": wanted.before, "limit": limit + 1,
+    }  # fmt: skip
+    found = connection.execute(SQL["page"], parameters).fetchall()
+    rows = [row_of(each[1:]) for each in found[:limit]]
+    return rows, int(found[limit - 1][0]) if len(found) > limit else None
+
+
 def row_of(found: Sequence[Any]) -> OutboxRow:
     identifier, account, chat, content, if_unknown, secret, created, expires, *moving = found
     state, reason, updated, sent, delivered, read, ended, message, slot, attempts = moving
@@ -146,7 +171,7 @@ def row_of(found: Sequence[Any]) -> OutboxRow:
 def _stepped(row: OutboxRow, taken: Step, now: float) -> OutboxRow:
     """The row in its new state, with the time that belongs to it."""
     if not taken.changed:
-        return row
+        return replace(row, reason=taken.reason or row.reason)
     after = replace(row, state=taken.state, reason=taken.reason, updated_at=now)
     if taken.state in _ENDED:
         return replace(after, ended_at=now)
@@ -166,7 +191,7 @@ def _with_early_receipt(connection: sqlite3.Connection, row: OutboxRow, now: flo
 
 def _save(connection: sqlite3.Connection, row: OutboxRow) -> None:
     values = _values(row)
-    connection.execute(SQL["save"], (values[_CONTENT], *values[_FIXED:], seal(*values), row.id))
+    connection.execute(SQL["save"], (values[_CONTENT], values[_EXPIRES], *values[_FIXED:], seal(*values), row.id))
 
 
 def _values(row: OutboxRow) -> tuple[object, ...]:

@@ -20,6 +20,7 @@ from tandem.settings import QueueSettings
 
 _log = structlog.get_logger(__name__)
 _TIDY_INTERVAL = 60.0
+_EXPIRY_INTERVAL = 1.0
 _SEND_FAILED = "a message was not sent before its time was over"
 
 
@@ -30,7 +31,6 @@ class Queue:
         self, directory: Path, settings: QueueSettings, clock: Clock, random: Random, publish: Publish
     ) -> None:
         self.database = Database(directory, clock)
-        self.registry = Registry(self.database)
         self.outages = Outages(self.database)
         self.dead_letters = DeadLetters(self.database, clock)
         self.deliveries = Deliveries(self.database, clock)
@@ -43,6 +43,7 @@ class Queue:
             max_backlog=settings.max_outbox,
             expiry=settings.outbox_expiry,
         )
+        self.registry = Registry(self.database, self.outbox, clock)
         self._clock = clock
         self._publish = publish
 
@@ -62,15 +63,27 @@ class Queue:
         await self.database.close()
 
     async def keep_tidy(self) -> None:
-        """Expire and prune, for ever."""
+        """Expire on time and prune now and then, for ever."""
+        pruned = float("-inf")
         while True:
+            now = self._clock.monotonic()
             try:
-                await self.tidy()
+                if self.outbox.overdue:
+                    await self.expire()
+                if now - pruned >= _TIDY_INTERVAL:
+                    await self.tidy()
+                    pruned = now
             except Transient as error:
                 _log.warning("queue_not_tidied", reason=str(error))
-            await self._clock.sleep(_TIDY_INTERVAL)
+            await self._clock.sleep(_EXPIRY_INTERVAL)
 
     async def tidy(self) -> None:
+        await self.expire()
+        await self.outbox.prune()
+        await self.inbox.prune()
+
+    async def expire(self) -> None:
+        """Give up on what was not sent in its time, and tell."""
         for move in await self.outbox.expire():
             row = move.after
             self._publish(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from tandem.clock import Clock
 from tandem.model.account import Account, SlotRecord
 from tandem.model.ids import AccountId, Number
 from tandem.model.states import SessionState, Slot
 from tandem.queue.database import Database, statement
+from tandem.queue.outbox import Outbox
+from tandem.queue.outbox_rows import Move, abandon
 from tandem.sqlite_schema import load_queries, seal
 
 _SLOTS = {str(slot): slot for slot in Slot}
@@ -19,8 +22,10 @@ _SQL = load_queries("tandem.queue", "registry")
 class Registry:
     """Writes return when they are on the disk; all raise StoreUnavailable when it cannot be written."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, outbox: Outbox, clock: Clock) -> None:
         self._database = database
+        self._outbox = outbox
+        self._clock = clock
 
     async def load(self) -> Sequence[tuple[Account, Sequence[SlotRecord]]]:
         """Return every account, the first added first, with those of its slots that were ever saved, primary first."""
@@ -37,8 +42,14 @@ class Registry:
         await self._database.write(statement(_SQL["save_slot"], (*row, seal(*row), record.release, row[0])))
 
     async def remove_account(self, account: AccountId) -> None:
-        """Forget the account and its slots. Its messages, queued or stored, stay."""
-        await self._database.write(statement(_SQL["remove_account"], (str(account),)))
+        """Forget the account and its slots. What it has not sent is cancelled, its conversations stay."""
+        now = self._clock.now()
+
+        def operation(connection: sqlite3.Connection) -> list[Move]:
+            connection.execute(_SQL["remove_account"], (str(account),))
+            return abandon(connection, account, now)
+
+        await self._database.write(operation, self._outbox.moved)
 
 
 def _load(connection: sqlite3.Connection) -> Sequence[tuple[Account, Sequence[SlotRecord]]]:

@@ -34,3 +34,8 @@ class UnknownSends:
             return rows.send_again(connection, row.id, why, now, left=left)
 
         return await self._database.write(operation, lambda move: self._outbox.moved([move]))
+
+    async def park(self, row: OutboxRow, why: str) -> None:
+        """Let a row stay unknown until an operator settles it, and say why."""
+        now = self._clock.now()
+        await self._database.write(lambda connection: rows.park(connection, row.id, why, now))

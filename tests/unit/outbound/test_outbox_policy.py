@@ -24,8 +24,14 @@ _MOVES = {
     (S.SENDING, Input.UNKNOWN): S.UNKNOWN,
     (S.SENDING, Input.RESTARTED): S.UNKNOWN,
     (S.UNKNOWN, Input.SEND_AGAIN): S.QUEUED,
+    (S.QUEUED, Input.CANCEL): S.CANCELLED,
+    (S.UNKNOWN, Input.RESEND): S.QUEUED,
+    (S.UNKNOWN, Input.GIVE_UP): S.CANCELLED,
 }
-_REFUSED = {(state, happened) for state in S if state is not S.QUEUED for happened in (Input.CLAIM, Input.EXPIRE)}
+_REFUSED = {
+    *((state, each) for state in S if state is not S.QUEUED for each in (Input.CLAIM, Input.EXPIRE, Input.CANCEL)),
+    *((state, each) for state in S if state is not S.UNKNOWN for each in (Input.RESEND, Input.GIVE_UP)),
+}
 
 
 def after(state: OutboxState, happened: Input) -> OutboxState:
@@ -44,16 +50,17 @@ def test_every_state_with_every_input(state: OutboxState, happened: Input) -> No
     taken = step(state, happened, "because")
     assert taken.state is after(state, happened)
     assert taken.changed is (taken.state is not state)
-    assert bool(taken.reason) is (taken.changed and happened is not Input.CLAIM)
+    parked = (state, happened) == (S.UNKNOWN, Input.PARK)
+    assert bool(taken.reason) is ((taken.changed and happened is not Input.CLAIM) or parked)
 
 
-def test_only_proof_of_absence_leads_back_to_queued() -> None:
+def test_only_proof_of_absence_or_an_operator_leads_back_to_queued() -> None:
     ways = {
         (state, happened)
         for state, happened in itertools.product(S, Input)
         if state is not S.QUEUED and (state, happened) not in _REFUSED and step(state, happened).state is S.QUEUED
     }
-    assert ways == {(S.SENDING, Input.NOT_SENT), (S.UNKNOWN, Input.SEND_AGAIN)}
+    assert ways == {(S.SENDING, Input.NOT_SENT), (S.UNKNOWN, Input.SEND_AGAIN), (S.UNKNOWN, Input.RESEND)}
 
 
 @pytest.mark.parametrize("happened", Input)
@@ -65,7 +72,7 @@ def test_what_is_proven_is_never_taken_back(happened: Input) -> None:
 
 def test_a_message_that_may_have_been_sent_cannot_expire_or_be_sent() -> None:
     for state in (S.SENDING, S.UNKNOWN):
-        for happened in (Input.EXPIRE, Input.CLAIM):
+        for happened in (Input.EXPIRE, Input.CLAIM, Input.CANCEL):
             with pytest.raises(Conflict):
                 step(state, happened)
 

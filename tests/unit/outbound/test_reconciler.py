@@ -10,7 +10,7 @@ import pytest
 from support.virtual_time import SeededRandom, VirtualClock
 from tandem.model.account import Account
 from tandem.model.ids import ChatId, Number, account_id
-from tandem.model.outbox import OutboxRow, SendOutcome, SendResult, Text
+from tandem.model.outbox import Content, IfUnknown, MarkRead, OutboxRow, SendOutcome, SendResult, Target, Text
 from tandem.model.states import OutboxState, Slot
 from tandem.outbound.reconciliation import Reconciler
 from tandem.queue.queue import Queue
@@ -20,6 +20,7 @@ from tandem.settings import QueueSettings
 NUMBER = Number("+12025550123")
 ACCOUNT = Account(account_id(NUMBER), NUMBER, "Shop", 0.0)
 CHAT = ChatId("13035550100@s.whatsapp.net")
+HELLO = Text("hello")
 
 
 class SteeredClock(VirtualClock):
@@ -70,10 +71,10 @@ class Stage:
         self.witnesses = Witnesses()
         self.queue = Queue(folder, QueueSettings(), self.clock, SeededRandom(), lambda *_a, **_k: None)
 
-    async def unknown_send(self) -> OutboxRow:
+    async def unknown_send(self, content: Content = HELLO, if_unknown: IfUnknown = IfUnknown.RESEND) -> OutboxRow:
         await self.queue.open()
         await self.queue.registry.save_account(ACCOUNT)
-        row, _ = await self.queue.outbox.accept(ACCOUNT.id, CHAT, Text("hello"))
+        row, _ = await self.queue.outbox.accept(ACCOUNT.id, CHAT, content, if_unknown=if_unknown)
         await self.queue.outbox.mark_sending(row.id, Slot.PRIMARY)
         return (await self.queue.outbox.record(row.id, SendResult(SendOutcome.UNKNOWN))).after
 
@@ -145,4 +146,29 @@ async def test_an_echo_that_comes_meanwhile_wins(stage: Stage) -> None:
     stage.witnesses.started, stage.witnesses.online = None, stage.clock.wall
     await stage.look(60)
     assert (await stage.state(row))[0] is OutboxState.SENT
+    await stage.queue.close()
+
+
+async def test_what_is_to_be_parked_waits_for_an_operator_and_says_so(stage: Stage) -> None:
+    row = await stage.unknown_send(if_unknown=IfUnknown.PARK)
+    stage.witnesses.started = None
+    await stage.look(3600)
+    found = await stage.queue.outbox.get(row.id)
+    assert (found.state, found.updated_at) == (OutboxState.UNKNOWN, row.updated_at)
+    assert found.reason.startswith("parked, send it again or give it up: it never left")
+    again = await stage.queue.outbox.resend(row.id)
+    assert (again.state, again.expires_at - stage.clock.wall) == (OutboxState.QUEUED, row.expires_at - row.created_at)
+    await stage.queue.outbox.mark_sending(row.id, Slot.PRIMARY)
+    await stage.queue.outbox.record(row.id, SendResult(SendOutcome.UNKNOWN))
+    await stage.look(2)
+    assert (await stage.queue.outbox.get(row.id)).reason.startswith("parked")
+    assert (await stage.queue.outbox.give_up(row.id)).state is OutboxState.CANCELLED
+    await stage.queue.close()
+
+
+async def test_a_read_mark_is_simply_made_again(stage: Stage) -> None:
+    row = await stage.unknown_send(MarkRead((Target("3EB0", str(CHAT)),)))
+    await stage.look(0.5)
+    assert (await stage.state(row))[0] is OutboxState.QUEUED
+    assert stage.witnesses.recycled == []
     await stage.queue.close()

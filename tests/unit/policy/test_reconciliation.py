@@ -3,9 +3,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tandem.model.outbox import IfUnknown
 from tandem.policy.reconciliation import Action, Evidence, judge
 
 EVIDENCE = st.builds(Evidence, st.floats(0.0, 1e6), st.booleans(), st.booleans(), st.floats(0.0, 1e6))
+ANY = st.builds(Evidence, st.floats(0.0, 1e6), st.booleans(), st.booleans(), st.floats(0.0, 1e6), st.booleans())
 PATIENCE = 5.0
 
 
@@ -30,3 +32,15 @@ def test_nothing_waits_for_ever_once_the_partner_is_there(evidence: Evidence) ->
 def test_without_a_partner_a_message_that_left_stays_unknown() -> None:
     alone = Evidence(1e9, call_over=True, left=True, partner_watched=0.0)
     assert judge(alone, PATIENCE).action is Action.WAIT
+
+
+@given(ANY)
+def test_what_is_to_be_parked_never_goes_again_by_itself(evidence: Evidence) -> None:
+    default, parked = judge(evidence, PATIENCE), judge(evidence, PATIENCE, IfUnknown.PARK)
+    assert parked.action is (Action.PARK if default.action is Action.SEND_AGAIN else default.action)
+    assert parked.reason == default.reason
+
+
+def test_what_changes_nothing_when_repeated_is_repeated_without_a_proof() -> None:
+    hanging = Evidence(0.0, call_over=False, left=True, partner_watched=0.0, repeatable=True)
+    assert judge(hanging, PATIENCE).action is Action.SEND_AGAIN

@@ -11,7 +11,7 @@ from support.virtual_time import run_virtually
 from tandem.errors import Conflict, NotFound, Overloaded, Rejected
 from tandem.model.ids import AccountId, ChatId, Jid, message_key
 from tandem.model.message import DecodedMessage, DecodedReceipt
-from tandem.model.outbox import OutboxRow, SendOutcome, SendResult, Text
+from tandem.model.outbox import OutboxRow, SendOutcome, SendResult, Text, Wanted
 from tandem.model.states import OutboxState, Slot
 from tandem.queue.queue import Queue
 from tandem.queue.settlement import settle_echo, settle_receipt
@@ -401,3 +401,103 @@ def test_finished_rows_are_forgotten_after_a_month_and_waiting_ones_never(tmp_pa
         assert await state_of(queue, left) is OutboxState.QUEUED
 
     in_time(tmp_path, scenario, outbox_expiry=90 * 24 * 3600)
+
+
+async def test_only_what_is_queued_can_be_cancelled_and_then_it_is_never_sent(tmp_path: Path) -> None:
+    async with open_queue(tmp_path) as queue:
+        row, behind = await accepted(queue), await accepted(queue, "behind")
+        cancelled = await queue.outbox.cancel(row.id)
+        assert (cancelled.state, cancelled.ended_at > 0, queue.outbox.depth) == (OutboxState.CANCELLED, True, 1)
+        assert [each.id for each in await queue.outbox.sendable(ACCOUNT, 10, 0.0)] == [behind.id]
+        with pytest.raises(Conflict, match="cancelled"):
+            await queue.outbox.cancel(row.id)
+        await queue.outbox.mark_sending(behind.id, Slot.PRIMARY)
+        for act in (queue.outbox.cancel, queue.outbox.resend, queue.outbox.give_up):
+            with pytest.raises(Conflict, match="a message that is sending"):
+                await act(behind.id)
+
+
+async def test_what_was_given_up_and_arrived_all_the_same_is_sent(tmp_path: Path) -> None:
+    async with open_queue(tmp_path) as queue:
+        row = await sending(queue)
+        await queue.outbox.record(row.id, UNKNOWN)
+        await queue.outbox.give_up(row.id)
+        await hear(queue, echo(row.secret))
+        found = await queue.outbox.get(row.id)
+        assert (found.state, found.ended_at) == (OutboxState.SENT, 0.0)
+
+
+def test_each_state_has_its_time(tmp_path: Path) -> None:
+    async def scenario(queue: Queue) -> None:
+        row = await accepted(queue)
+        for step in ("send", "delivered", "read"):
+            await asyncio.sleep(10)
+            if step == "send":
+                await queue.outbox.mark_sending(row.id, None)
+                await queue.outbox.record(row.id, ACCEPTED)
+            else:
+                await hear(queue, receipt(step))
+        found = await queue.outbox.get(row.id)
+        times = (found.sent_at, found.delivered_at, found.read_at, found.ended_at)
+        assert times == (row.created_at + 10, row.created_at + 20, row.created_at + 30, 0.0)
+
+    in_time(tmp_path, scenario)
+
+
+def test_an_expired_message_does_not_hold_its_chat_and_ends_within_a_second(tmp_path: Path) -> None:
+    async def scenario(queue: Queue) -> None:
+        tidying = asyncio.create_task(queue.keep_tidy())
+        row, _ = await accept_text(queue, ANN, "short-lived", expires_in=90.5)
+        behind = await accepted(queue, "behind")
+        await asyncio.sleep(90.6)
+        assert [each.id for each in await queue.outbox.sendable(ACCOUNT, 10, 0.0)] == [behind.id]
+        with pytest.raises(Conflict, match="over"):
+            await queue.outbox.mark_sending(row.id, None)
+        await asyncio.sleep(1)
+        assert await state_of(queue, row) is OutboxState.EXPIRED
+        assert await state_of(queue, behind) is OutboxState.QUEUED
+        tidying.cancel()
+
+    in_time(tmp_path, scenario)
+
+
+def test_what_is_resent_has_its_whole_time_again(tmp_path: Path) -> None:
+    async def scenario(queue: Queue) -> None:
+        row, _ = await accept_text(queue, ANN, "hi", expires_in=60)
+        await queue.outbox.mark_sending(row.id, None)
+        await queue.outbox.record(row.id, UNKNOWN)
+        await asyncio.sleep(1000)
+        await queue.outbox.resend(row.id)
+        assert not queue.outbox.overdue
+        await asyncio.sleep(61)
+        assert queue.outbox.overdue
+
+    in_time(tmp_path, scenario)
+
+
+async def test_pages_show_every_message_once_newest_first(tmp_path: Path) -> None:
+    async with open_queue(tmp_path) as queue:
+        ids = [(await accepted(queue, str(number), (ANN, BOB)[number % 2])).id for number in range(7)]
+        await queue.outbox.cancel(ids[4])
+        found, place = [], None
+        while True:
+            page, place = await queue.outbox.page(Wanted(ACCOUNT, before=place), 3)
+            found += [row.id for row in page]
+            if place is None:
+                break
+        assert found == ids[::-1]
+        assert [row.id for row in (await queue.outbox.page(Wanted(chat=BOB), 9))[0]] == [ids[5], ids[3], ids[1]]
+        assert [row.id for row in (await queue.outbox.page(Wanted(state=OutboxState.CANCELLED), 9))[0]] == [ids[4]]
+        assert await queue.outbox.page(Wanted(AccountId("b" * 16)), 9) == ([], None)
+
+
+async def test_a_removed_accounts_messages_are_never_sent_by_its_successor(tmp_path: Path) -> None:
+    async with open_queue(tmp_path) as queue:
+        unknown = await sending(queue)
+        queued = await accepted(queue, "queued", BOB)
+        await queue.outbox.record(unknown.id, UNKNOWN)
+        under_way = await queue.outbox.mark_sending((await accepted(queue, "now", ChatId("1@lid"))).id, None)
+        await queue.registry.remove_account(ACCOUNT)
+        assert {await state_of(queue, row) for row in (unknown, queued, under_way)} == {OutboxState.CANCELLED}
+        assert queue.outbox.depth == 0
+        assert (await queue.outbox.record(under_way.id, ACCEPTED)).after.state is OutboxState.SENT

@@ -10,6 +10,15 @@ SELECT
     delivered_at, read_at, ended_at, message_id, slot, attempts
 FROM outbox;
 
+-- name: page
+SELECT
+    seq, id, account, chat, content, if_unknown, secret, created_at, expires_at, state, reason, updated_at, sent_at,
+    delivered_at, read_at, ended_at, message_id, slot, attempts
+FROM outbox
+WHERE (:account IS NULL OR account = :account) AND (:state IS NULL OR state = :state)
+AND (:chat IS NULL OR chat = :chat) AND (:before IS NULL OR seq < :before)
+ORDER BY seq DESC LIMIT :limit;
+
 -- name: backlog
 SELECT count(*) FROM outbox WHERE account = ? AND state = 'queued';
 
@@ -33,7 +42,7 @@ ORDER BY seq LIMIT :limit;
 
 -- name: save
 UPDATE outbox SET
-    content = ?, state = ?, reason = ?, updated_at = ?, sent_at = ?, delivered_at = ?, read_at = ?, ended_at = ?,
+    content = ?, expires_at = ?, state = ?, reason = ?, updated_at = ?, sent_at = ?, delivered_at = ?, read_at = ?, ended_at = ?,
     message_id = ?, slot = ?, attempts = ?, seal = ?
 WHERE id = ?;
 
@@ -71,4 +80,4 @@ INSERT INTO secrets (name, value, seal) VALUES (?, ?, ?);
 SELECT number FROM accounts WHERE id = ?;
 
 -- name: waiting
-SELECT id, created_at FROM outbox WHERE state IN ('queued', 'sending') ORDER BY seq;
+SELECT id, created_at, expires_at FROM outbox WHERE state IN ('queued', 'sending') ORDER BY seq;

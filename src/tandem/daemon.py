@@ -156,7 +156,13 @@ class Daemon:
             size=settings.writer.max_bytes,
         )
         writer = Writer(
-            queue.inbox, store, limit, deadline=settings.writer.deadline, clock=clock, random=random, publish=events
+            queue,
+            store,
+            limit,
+            deadline=settings.writer.deadline,
+            clock=clock,
+            random=random,
+            publish=events,
         )
 
         unknown = UnknownSends(queue.database, queue.outbox, clock)

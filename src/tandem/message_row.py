@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tandem.model.ids import AccountId, ChatId, MessageKey
-from tandem.model.message import Message
+from tandem.model.message import Message, Standing
+from tandem.model.states import MessageStatus
 from tandem.sqlite_schema import seal
 
 Row = tuple[object, ...]
+STATUSES = {status.number: status for status in MessageStatus}
 
 
 def sealed_row(message: Message) -> Row:
@@ -34,8 +36,13 @@ def sealed_row(message: Message) -> Row:
     return (*row, seal(*row))
 
 
-def message_of(row: Sequence[Any]) -> Message:
-    """Inverse of ``sealed_row``, without the seal."""
+def standing_of(status: int, delivered_at: int | None, read_at: int | None) -> Standing:
+    """Read where a message stands from its columns."""
+    return Standing(STATUSES[status], delivered_at, read_at)
+
+
+def message_of(row: Sequence[Any], standing: Standing | None = None) -> Message:
+    """Inverse of ``sealed_row``, without the seal. Without a ``standing`` the message is new."""
     (account, chat, key, message_id, sender, sender_name, recipient, from_me, kind, text, has_media, *rest) = row
     reply_to, timestamp, received_at, raw = rest
     return Message(
@@ -54,4 +61,5 @@ def message_of(row: Sequence[Any]) -> Message:
         timestamp=timestamp,
         received_at=received_at,
         raw=bytes(raw),
+        standing=standing or Standing.first(from_me=bool(from_me)),
     )

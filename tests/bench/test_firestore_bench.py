@@ -23,9 +23,8 @@ from support.firestore_emulator import FirestoreEmulator, running
 from tandem.clock import SystemClock, SystemRandom
 from tandem.inbound.writer import Writer
 from tandem.model.ids import ChatId
-from tandem.model.message import Message
+from tandem.model.message import Message, StatusUpdate
 from tandem.policy.batching import Caps
-from tandem.queue.inbox import Inbox
 from tandem.queue.queue import Queue
 from tandem.settings import WriterSettings
 from tandem.store.firestore.client import Client
@@ -60,8 +59,8 @@ class Watched(FirestoreStore):
 
     acknowledged = 0.0
 
-    async def write(self, messages: Sequence[Message]) -> Sequence[Poison]:
-        poison = await super().write(messages)
+    async def write(self, messages: Sequence[Message], updates: Sequence[StatusUpdate] = ()) -> Sequence[Poison]:
+        poison = await super().write(messages, updates)
         self.acknowledged = time.perf_counter()
         return poison
 
@@ -107,12 +106,12 @@ async def open_parts(emulator: FirestoreEmulator, directory: Path) -> AsyncItera
 
 
 @asynccontextmanager
-async def writing(inbox: Inbox, store: FirestoreStore) -> AsyncIterator[Writer]:
+async def writing(queue: Queue, store: FirestoreStore) -> AsyncIterator[Writer]:
     """The writer with the caps of the default settings."""
     settings = WriterSettings()
     caps = Caps(settings.max_documents, settings.max_bytes)
     writer = Writer(
-        inbox, store, caps, deadline=settings.deadline, clock=SystemClock(), random=SystemRandom(), publish=Told()
+        queue, store, caps, deadline=settings.deadline, clock=SystemClock(), random=SystemRandom(), publish=Told()
     )
     task = asyncio.create_task(writer.run())
     yield writer
@@ -124,7 +123,7 @@ async def drained(queue: Queue, store: FirestoreStore, count: int) -> float:
     """Documents of messages a second, from a full inbox to an empty one."""
     await queue.inbox.put([arrival(each) for each in messages(count)])
     started = time.perf_counter()
-    async with writing(queue.inbox, store) as writer:
+    async with writing(queue, store) as writer:
         assert await writer.drain(120) == 0
         return count / (time.perf_counter() - started)
 
@@ -156,7 +155,7 @@ async def test_a_lone_message_is_written_as_soon_as_by_a_single_write(
     async with single_writer(emulator) as single, open_parts(emulator, tmp_path) as (queue, store):
         await drained(queue, store, 200)
         await single.write(messages(200))
-        async with writing(queue.inbox, store) as writer:
+        async with writing(queue, store) as writer:
             for mine, other in zip(messages(40), messages(40), strict=True):
                 await queue.inbox.put([arrival(mine)])
                 committed = time.perf_counter()

@@ -89,7 +89,7 @@ async def test_draining_into_the_embedded_store(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path, clock)
     await store.open()
     await queue.inbox.put(arrivals(20_000))
-    writer = Writer(queue.inbox, store, Caps(100, 3_500_000), deadline=10, clock=clock, random=random, publish=Told())
+    writer = Writer(queue, store, Caps(100, 3_500_000), deadline=10, clock=clock, random=random, publish=Told())
     started = time.perf_counter()
     task = asyncio.create_task(writer.run())
     assert await writer.drain(120) == 0

@@ -13,7 +13,7 @@ from tandem.model.event import VERSION, Event
 from tandem.model.ids import GROUP_SERVER, Jid
 from tandem.model.outage import Outage
 from tandem.model.outbox import OutboxRow
-from tandem.model.states import AccountStatus, OutboxState, Role, SessionState, Slot
+from tandem.model.states import AccountStatus, MessageStatus, OutboxState, Role, SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod, SlotView
 from tandem.store.port import Chat, StoredMessage
 
@@ -231,6 +231,9 @@ class MessageJson(Json):
     kind: str
     timestamp: int
     stored_at: int
+    status: MessageStatus = Field(description="Somebody else's message is received; an own one goes from sent on.")
+    delivered_at: int | None = Field(description="When the first of its recipients got an own message.")
+    read_at: int | None = Field(description="When the first of its recipients read an own message.")
 
     @classmethod
     def of(cls, stored: StoredMessage, *, full: bool) -> MessageJson:
@@ -246,6 +249,9 @@ class MessageJson(Json):
             kind=message.kind,
             timestamp=message.timestamp,
             stored_at=stored.stored_at,
+            status=message.standing.status,
+            delivered_at=message.standing.delivered_at,
+            read_at=message.standing.read_at,
         )
 
 

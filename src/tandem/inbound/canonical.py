@@ -10,11 +10,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tandem.errors import PoisonMessage
-from tandem.model.ids import LID_SERVER, USER_SERVER, AccountId, ChatId, Jid, MessageKey, Number, message_key
-from tandem.model.message import DecodedMessage, Message
+from tandem.model.ids import (
+    LID_SERVER,
+    OLD_USER_SERVER,
+    PEOPLE,
+    USER_SERVER,
+    AccountId,
+    ChatId,
+    Jid,
+    MessageKey,
+    Number,
+    message_key,
+)
+from tandem.model.message import DecodedMessage, Message, Standing
 
-_OLD_USER_SERVER = "c.us"
-_PEOPLE = frozenset({USER_SERVER, LID_SERVER, _OLD_USER_SERVER})
 _LATEST = 4_102_444_800_000  # 2100-01-01: what lies beyond is no time a message was sent at
 
 Lookup = Callable[[str], str | None]
@@ -32,7 +41,7 @@ class Canonical:
 def pairs_of(decoded: DecodedMessage) -> tuple[tuple[str, str], ...]:
     """Return the pairs (LID, number) that the addresses of a message give away."""
     couples = [(decoded.sender, decoded.sender_alt)]
-    if decoded.from_me and decoded.chat.server in _PEOPLE:
+    if decoded.from_me and decoded.chat.server in PEOPLE:
         couples.append((decoded.chat, decoded.recipient_alt))
     pairs = (_pair(one, other) for one, other in couples if other is not None)
     return tuple(pair for pair in pairs if pair)
@@ -47,7 +56,7 @@ def canonical(
     """
     if not decoded.message_id:
         raise PoisonMessage("a message without an id")
-    direct = decoded.chat.server in _PEOPLE and not decoded.is_group
+    direct = decoded.chat.server in PEOPLE and not decoded.is_group
     chat = _person(decoded.chat, number_of) if direct else decoded.chat.bare()
     own_address = str(Jid(own.removeprefix("+"), USER_SERVER)) if own else ""
     sender = _person(decoded.sender, number_of)
@@ -68,6 +77,7 @@ def canonical(
         timestamp=decoded.timestamp if 0 < decoded.timestamp < _LATEST else received_at,
         received_at=received_at,
         raw=decoded.raw,
+        standing=Standing.first(from_me=decoded.from_me),
     )
     return Canonical(message, aliases)
 
@@ -87,7 +97,7 @@ def _person(address: Jid, number_of: Lookup) -> Jid:
     if address.server == LID_SERVER:
         number = number_of(address.user)
         return Jid(number, USER_SERVER) if number else address.bare()
-    server = USER_SERVER if address.server == _OLD_USER_SERVER else address.server
+    server = USER_SERVER if address.server == OLD_USER_SERVER else address.server
     return Jid(address.user, server)
 
 

@@ -18,6 +18,7 @@ from tandem.queue.inbox import Arrival, Copy, Entry, Lookup, Verdict, put, put_a
 from tandem.queue.outbox_rows import Move
 from tandem.queue.queue import Queue
 from tandem.queue.settlement import settle_echo, settle_receipt
+from tandem.queue.standings import receipt_came
 
 Decoded = DecodedMessage | DecodedReceipt | Signal | None
 Decode = Callable[[RawEvent], Decoded]
@@ -39,12 +40,14 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a committed batch came to."""
+    """What a committed batch came to. ``advanced`` own messages have come further by its receipts."""
 
     verdicts: list[tuple[Work, Verdict]] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
     buried: list[tuple[RawEvent, str]] = field(default_factory=list)
     receipts: int = 0
+    advanced: int = 0
+    put_again: int = 0
 
 
 def work_of(event: RawEvent, decode: Decode, own: Number | None) -> Work:
@@ -72,9 +75,12 @@ class Intake:
         if not wanted:
             return
         now = self._clock.now()
-        await self._queue.database.write(
-            lambda connection: _apply(connection, wanted, now), lambda result: self._account_for(result, committed)
-        )
+
+        def done(result: Result) -> None:
+            self._account_for(result)
+            committed(result)
+
+        await self._queue.database.write(lambda connection: _apply(connection, wanted, now), done)
 
     async def replay(self, identifier: int, understand: Callable[[RawEvent], Work]) -> None:
         """Process a dead letter again and drop it, in one transaction. Raises NotFound, PoisonMessage."""
@@ -84,45 +90,42 @@ class Intake:
         if work is not None and not isinstance(work.decoded, DecodedMessage | DecodedReceipt):
             raise PoisonMessage(work.fault or "it is neither a message nor a receipt")
 
-        def operation(connection: sqlite3.Connection) -> tuple[list[Verdict], list[Move]]:
+        def operation(connection: sqlite3.Connection) -> Result:
             if not drop(connection, identifier):
                 raise NotFound("there is no such dead letter")
             if letter.kind is LetterKind.DELIVERY:
                 delivery_rows.put_again(connection, letter.payload, now)
-                return [], []
+                return Result()
             if work is None:
                 put_again(connection, letter.message())
-                return [Verdict(Copy.FIRST)], []
-            result = _apply(connection, [work], now)
-            return [verdict for _, verdict in result.verdicts], result.moves
+                return Result(put_again=1)
+            return _apply(connection, [work], now)
 
-        def done(result: tuple[list[Verdict], list[Move]]) -> None:
-            self._queue.inbox.came_in(result[0])
-            self._queue.outbox.moved(result[1])
-            self._queue.deliveries.rouse()
+        await self._queue.database.write(operation, self._account_for)
 
-        await self._queue.database.write(operation, done)
-
-    def _account_for(self, result: Result, committed: Callable[[Result], None]) -> None:
-        self._queue.inbox.came_in([verdict for _, verdict in result.verdicts])
+    def _account_for(self, result: Result) -> None:
+        again = [Verdict(Copy.FIRST)] * result.put_again
+        self._queue.inbox.came_in([*again, *(verdict for _, verdict in result.verdicts)])
         self._queue.outbox.moved(result.moves)
-        committed(result)
+        self._queue.standings.came_in(result.advanced)
+        self._queue.deliveries.rouse()
 
 
 def _apply(connection: sqlite3.Connection, batch: Sequence[Work], now: float) -> Result:
-    verdicts, moves, buried, receipts = [], [], [], 0
+    verdicts, moves, buried, receipts, advanced = [], [], [], 0, 0
     for work in batch:
         event, decoded = work.event, work.decoded
         if work.fault:
             bury_event(connection, event, work.fault, now)
             buried.append((event, work.fault))
         elif isinstance(decoded, DecodedMessage):
-            verdicts.append((work, put(connection, [_arrival(event, decoded, work.own)])[0]))
+            verdicts.append((work, put(connection, [_arrival(event, decoded, work.own)], now)[0]))
             moves.extend(settle_echo(connection, event.account, decoded, now))
         elif isinstance(decoded, DecodedReceipt):
             receipts += 1
             moves.extend(settle_receipt(connection, event.account, decoded, now))
-    return Result(verdicts, moves, buried, receipts)
+            advanced += receipt_came(connection, event.account, decoded, now)
+    return Result(verdicts, moves, buried, receipts, advanced)
 
 
 def _arrival(event: RawEvent, decoded: DecodedMessage, own: Number | None) -> Arrival:

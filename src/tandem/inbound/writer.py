@@ -2,7 +2,8 @@
 
 One batch is in flight at a time: it is taken as soon as the last one has landed, so a lone message is written at once
 and a burst in large batches. Rows leave the inbox only after the store has them. An outage is waited out; what the
-store can never take becomes a dead letter and holds nobody up.
+store can never take becomes a dead letter and holds nobody up. How far own messages have come goes the same way:
+with the message while it waits, as an update later.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from tandem.clock import Clock, Random
 from tandem.errors import Permanent, PoisonMessage, StoreUnavailable, Transient
 from tandem.model.event import EventType, Publish
 from tandem.model.ids import AccountId, MessageKey
+from tandem.model.message import StatusUpdate
 from tandem.policy.backoff import full_jitter
 from tandem.policy.batching import Caps, halves
-from tandem.queue.inbox import Inbox, Pending
+from tandem.queue.inbox import Pending
+from tandem.queue.queue import Queue
+from tandem.queue.standings import Untold
 from tandem.queue.statistics import Histogram
 from tandem.store.port import Store
 
@@ -33,15 +37,25 @@ class Writer:
     """``run`` as a task while the store is open; ``drain`` at shutdown, before the task is cancelled."""
 
     def __init__(
-        self, inbox: Inbox, store: Store, caps: Caps, *, deadline: float, clock: Clock, random: Random, publish: Publish
+        self,
+        queue: Queue,
+        store: Store,
+        caps: Caps,
+        *,
+        deadline: float,
+        clock: Clock,
+        random: Random,
+        publish: Publish,
     ) -> None:
         """``deadline`` is how many seconds one write to the store may take."""
         self.stored: Counter[AccountId] = Counter()
+        self.updated = 0
         self.in_flight = 0
         self.degraded_since: float | None = None
         self.write_seconds = Histogram((0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0))
         self.batch_sizes = Histogram((1, 2, 5, 10, 20, 50, 100, 200, 500))
-        self._inbox = inbox
+        self._inbox = queue.inbox
+        self._standings = queue.standings
         self._store = store
         self._caps = caps
         self._deadline = deadline
@@ -50,7 +64,9 @@ class Writer:
         self._publish = publish
         self._news = asyncio.Event()
         self._idle = asyncio.Event()
-        inbox.subscribe(self._news.set)
+        self._behind = False
+        queue.inbox.subscribe(self._news.set)
+        queue.standings.subscribe(self._standings_grew)
 
     async def run(self) -> None:
         """Write what comes, for ever."""
@@ -63,12 +79,12 @@ class Writer:
             self._idle.set()
 
     async def drain(self, timeout: float) -> int:
-        """Wait until the inbox is empty, for at most ``timeout`` seconds. Returns how many messages stay in it."""
+        """Wait until the store has everything, for at most ``timeout`` seconds. Returns how many messages stay."""
         self._news.set()
         self._idle.clear()
         try:
             async with asyncio.timeout(timeout):
-                while self._inbox.depth:
+                while self._inbox.depth or self._behind:
                     await self._idle.wait()
                     self._idle.clear()
         except TimeoutError:
@@ -79,10 +95,13 @@ class Writer:
         failures = 0
         while True:
             try:
+                self._behind = False
                 batch = await self._inbox.pending(self._caps.documents, self._caps.fits)
-                if not batch:
+                untold = await self._standings.untold(self._caps.documents)
+                if not batch and not untold:
                     return
-                await self._deliver(batch)
+                self._behind = bool(untold)
+                await self._deliver(batch, untold)
             except Transient as error:
                 failures += 1
                 self._degrade(error)
@@ -91,29 +110,50 @@ class Writer:
             else:
                 failures = 0
 
-    async def _deliver(self, batch: Sequence[Pending]) -> None:
+    def _standings_grew(self) -> None:
+        self._behind = True
+        self._news.set()
+
+    async def _deliver(self, batch: Sequence[Pending], untold: Sequence[Untold] = ()) -> None:
         """Write a batch and settle it in the inbox. Raises Transient if its fate is not known: then it comes again.
 
         A batch that is refused as a whole is halved until the message at fault is alone. Each part is settled by
         itself, so that an outage in the middle of the search does not start it over.
         """
         started = self._clock.monotonic()
+        updates = [each.update for each in untold]
         try:
-            poison = await self._call(batch)
+            poison = await self._call(batch, updates)
         except _CONTENT as error:
+            if updates:
+                await self._deliver_apart(batch, updates, error)
+                return
             if len(batch) > 1:
                 front, _ = halves(len(batch))
                 await self._deliver(batch[:front])
                 await self._deliver(batch[front:])
                 return
             poison = {(batch[0].message.account, batch[0].message.key): _reason(error)}
-        await self._settle(batch, poison, self._clock.monotonic() - started)
+        await self._settle(batch, poison, self._clock.monotonic() - started, updates)
 
-    async def _call(self, batch: Sequence[Pending]) -> dict[tuple[AccountId, MessageKey], str]:
+    async def _deliver_apart(self, batch: Sequence[Pending], updates: Sequence[StatusUpdate], error: Exception) -> None:
+        """Find out whose fault it is. A standing that the store cannot hold is said and let go: it must stop nobody."""
+        if batch:
+            await self._deliver(batch)
+        for update in updates:
+            try:
+                await self._call((), [update])
+            except _CONTENT:
+                _log.error("status_refused", account=update.account, reason=type(error).__name__)
+            await self._inbox.settle((), (), [update])
+
+    async def _call(
+        self, batch: Sequence[Pending], updates: Sequence[StatusUpdate]
+    ) -> dict[tuple[AccountId, MessageKey], str]:
         self.in_flight = len(batch)
         try:
             async with asyncio.timeout(self._deadline):
-                found = await self._store.write([pending.message for pending in batch])
+                found = await self._store.write([pending.message for pending in batch], updates)
         except (*_CONTENT, Transient):
             raise
         except TimeoutError:
@@ -126,13 +166,18 @@ class Writer:
         return {(poison.account, poison.key): poison.reason for poison in found}
 
     async def _settle(
-        self, batch: Sequence[Pending], poison: dict[tuple[AccountId, MessageKey], str], took: float
+        self,
+        batch: Sequence[Pending],
+        poison: dict[tuple[AccountId, MessageKey], str],
+        took: float,
+        updates: Sequence[StatusUpdate],
     ) -> None:
         """The store has all but the poison: take the batch out of the inbox, then count it and tell."""
         reasons = [poison.get((pending.message.account, pending.message.key)) for pending in batch]
         written = [pending for pending, reason in zip(batch, reasons, strict=True) if reason is None]
         dead = [(pending, reason) for pending, reason in zip(batch, reasons, strict=True) if reason is not None]
-        await self._inbox.settle(written, dead)
+        await self._inbox.settle(written, dead, updates)
+        self.updated += len(updates)
         self._restore()
         if written:
             self._saved(written, took)

@@ -19,6 +19,9 @@ MessageKey = NewType("MessageKey", str)
 
 USER_SERVER = "s.whatsapp.net"
 LID_SERVER = "lid"
+OLD_USER_SERVER = "c.us"
+PEOPLE = frozenset({USER_SERVER, LID_SERVER, OLD_USER_SERVER})
+"""Servers of the addresses of persons; all others name groups and the like."""
 GROUP_SERVER = "g.us"
 
 _WRITTEN_NUMBER = re.compile(r"\+?[0-9 ().-]+")
@@ -99,6 +102,11 @@ def message_key(message_id: str, *, from_me: bool, group: str = "", participant:
     safe = message_id if _SAFE_MESSAGE_ID.fullmatch(message_id) else _digest(message_id)
     suffix = _digest(f"{group}\n{participant}") if group else ""
     return MessageKey("-".join(part for part in (safe, "out" if from_me else "in", suffix) if part))
+
+
+def own_key(message_id: str, chat: Jid) -> MessageKey:
+    """Identity of an own message in a chat, under whichever of its addresses."""
+    return message_key(message_id, from_me=True, group="" if chat.server in PEOPLE else str(chat.bare()))
 
 
 def _digest(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tandem.model.ids import AccountId, ChatId, Jid, MessageKey
-from tandem.model.states import Slot
+from tandem.model.states import MessageStatus, Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,57 @@ class DecodedReceipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a message has come, and since when; Unix milliseconds, None if not yet.
+
+    In a group the first delivery and the first reading count. What has been read has been delivered, at that time at
+    the latest.
+    """
+
+    status: MessageStatus = MessageStatus.RECEIVED
+    delivered_at: int | None = None
+    read_at: int | None = None
+
+    @classmethod
+    def first(cls, *, from_me: bool) -> Standing:
+        """Return where a message stands that is new in its conversation."""
+        return cls(MessageStatus.SENT if from_me else MessageStatus.RECEIVED)
+
+    @classmethod
+    def reached(cls, status: MessageStatus, at: int) -> Standing:
+        """Return what a receipt says."""
+        read = status in {MessageStatus.READ, MessageStatus.PLAYED}
+        return cls(status, at, at if read else None)
+
+    def joined(self, other: Standing) -> Standing:
+        """Return both as one. In whatever order and however often things are joined, the same comes out."""
+        return Standing(
+            max(self.status, other.status, key=lambda status: status.number),
+            _earlier(self.delivered_at, other.delivered_at),
+            _earlier(self.read_at, other.read_at),
+        )
+
+
+def _earlier(one: int | None, other: int | None) -> int | None:
+    return min((at for at in (one, other) if at is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusUpdate:
+    """Where a message stands that is in the store already."""
+
+    account: AccountId
+    chat: ChatId
+    key: MessageKey
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """A canonical message, as it is queued and stored. Timestamps in Unix milliseconds."""
+    """A canonical message, as it is queued and stored. Timestamps in Unix milliseconds.
+
+    Its ``standing`` is kept apart, since it alone changes later: here it is as far as known.
+    """
 
     account: AccountId
     chat: ChatId
@@ -83,3 +132,4 @@ class Message:
     timestamp: int
     received_at: int
     raw: bytes = field(repr=False)
+    standing: Standing = Standing()

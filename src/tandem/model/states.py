@@ -87,6 +87,16 @@ class AccountStatus(Numbered):
     UNPAIRED = ("unpaired", 0)
 
 
+class MessageStatus(Numbered):
+    """How far a message of a conversation has come. It only grows."""
+
+    RECEIVED = ("received", 0)  # somebody else's message
+    SENT = ("sent", 1)  # own: the server has it
+    DELIVERED = ("delivered", 2)
+    READ = ("read", 3)
+    PLAYED = ("played", 4)  # voice and video
+
+
 class OutboxState(Numbered):
     """What became of a message that was accepted for sending."""
 

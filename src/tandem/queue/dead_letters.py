@@ -13,7 +13,7 @@ from typing import Any
 from tandem.clock import Clock
 from tandem.errors import NotFound
 from tandem.model.ids import AccountId
-from tandem.model.message import Message, RawEvent
+from tandem.model.message import Message, RawEvent, Standing
 from tandem.model.states import Slot
 from tandem.queue.database import Database
 from tandem.sqlite_schema import load_queries, seal
@@ -126,12 +126,15 @@ def drop(connection: sqlite3.Connection, identifier: int) -> bool:
 
 def encode_message(message: Message) -> bytes:
     """JSON, readable for the person who looks into it."""
-    return json.dumps(asdict(message) | {"raw": base64.b64encode(message.raw).decode()}).encode()
+    fields = asdict(message) | {"raw": base64.b64encode(message.raw).decode()}
+    del fields["standing"]  # it is known apart and may go on growing
+    return json.dumps(fields).encode()
 
 
 def decode_message(payload: bytes) -> Message:
     fields = json.loads(payload)
-    return Message(**fields | {"raw": base64.b64decode(fields["raw"])})
+    standing = Standing.first(from_me=fields["from_me"])
+    return Message(**fields | {"raw": base64.b64decode(fields["raw"]), "standing": standing})
 
 
 def _bury(connection: sqlite3.Connection, row: tuple[object, ...]) -> None:

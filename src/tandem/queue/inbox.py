@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from hashlib import blake2s
 
 from tandem.clock import Clock
 from tandem.errors import Overloaded
-from tandem.message_row import message_of, sealed_row
+from tandem.message_row import message_of, sealed_row, standing_of
 from tandem.model.ids import AccountId, MessageKey
-from tandem.model.message import Message
+from tandem.model.message import Message, StatusUpdate
 from tandem.model.states import Slot
+from tandem.queue import standings
+from tandem.queue.announcements import announce_message
 from tandem.queue.database import Database
 from tandem.queue.dead_letters import bury_message
 from tandem.sqlite_schema import load_queries, seal
@@ -108,7 +110,8 @@ class Inbox:
     async def put(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
         """Make messages durable, in order. Returns, when they are on the disk, what each was."""
         self.refuse_when_full()
-        return await self._database.write(lambda connection: put(connection, arrivals), self.came_in)
+        now = self._clock.now()
+        return await self._database.write(lambda connection: put(connection, arrivals, now), self.came_in)
 
     def refuse_when_full(self) -> None:
         if self.depth >= self._max_depth:
@@ -129,13 +132,26 @@ class Inbox:
         """Return the oldest messages, in order, as long as ``fits(count, bytes, next bytes)``; at least one."""
         return await self._database.read(lambda connection: _pending(connection, limit, fits))
 
-    async def settle(self, written: Sequence[Pending], poison: Sequence[tuple[Pending, str]]) -> None:
-        """Take out what the store has, and move what it can never have to the dead letters with the reason."""
+    async def settle(
+        self,
+        written: Sequence[Pending],
+        poison: Sequence[tuple[Pending, str]] = (),
+        told: Sequence[StatusUpdate] = (),
+    ) -> None:
+        """Take out what the store has, and move what it can never have to the dead letters with the reason.
+
+        ``told`` are the standings of earlier messages that the store has, too.
+        """
         now = self._clock.now()
 
         def operation(connection: sqlite3.Connection) -> tuple[int, int | None]:
             for pending, reason in poison:
                 bury_message(connection, pending.message, reason, now)
+            for pending in written:
+                if pending.message.from_me:
+                    standings.written(connection, pending.message)
+            for update in told:
+                standings.told(connection, update)
             done = [pending.sequence for pending in (*written, *(each for each, _ in poison))]
             taken = connection.executemany(_SQL["take_out"], [(sequence,) for sequence in done]).rowcount
             return taken, _first(connection, _SQL["oldest"])
@@ -170,9 +186,9 @@ class Inbox:
         self.depth -= taken
 
 
-def put(connection: sqlite3.Connection, arrivals: Sequence[Arrival]) -> list[Verdict]:
-    """Put arrivals into the inbox within the caller's transaction."""
-    return [_put(connection, arrival) for arrival in arrivals]
+def put(connection: sqlite3.Connection, arrivals: Sequence[Arrival], now: float) -> list[Verdict]:
+    """Put arrivals into the inbox within the caller's transaction. ``now`` in Unix seconds."""
+    return [_put(connection, arrival, now) for arrival in arrivals]
 
 
 def put_again(connection: sqlite3.Connection, message: Message) -> None:
@@ -188,7 +204,7 @@ def look_up(connection: sqlite3.Connection, account: AccountId) -> Lookup:
     return number_of
 
 
-def _put(connection: sqlite3.Connection, arrival: Arrival) -> Verdict:
+def _put(connection: sqlite3.Connection, arrival: Arrival, now: float) -> Verdict:
     for lid, number in arrival.pairs:
         row = (str(arrival.account), lid, number)
         connection.execute(_LEARN, (*row, seal(*row)))
@@ -204,6 +220,9 @@ def _put(connection: sqlite3.Connection, arrival: Arrival) -> Verdict:
         return Verdict(Copy.UNDECRYPTABLE)
     connection.execute(_PUT, sealed_row(message))
     connection.execute(_RECOVERED, (digest,))
+    if message.from_me:
+        message = replace(message, standing=standings.message_came(connection, message))
+    announce_message(connection, message, now)
     return Verdict(Copy.FIRST)
 
 
@@ -231,8 +250,8 @@ def _pending(connection: sqlite3.Connection, limit: int, fits: Callable[[int, in
     taken: list[Pending] = []
     size = 0
     cursor = connection.execute(_SQL["pending"], (limit,))
-    for sequence, *row in cursor:
-        message = message_of(row)
+    for sequence, status, delivered_at, read_at, *row in cursor:
+        message = message_of(row, None if status is None else standing_of(status, delivered_at, read_at))
         weight = weight_of(message)
         if taken and not fits(len(taken), size, weight):
             break

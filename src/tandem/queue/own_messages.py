@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from tandem.model.ids import LID_SERVER, USER_SERVER, ChatId, message_key
-from tandem.model.message import Message
+from tandem.model.message import Message, Standing
 from tandem.model.outbox import Content, MarkRead, OutboxRow, Reaction, Reply, Revoke, Text
 from tandem.queue.inbox import Arrival, Entry, Lookup, Verdict, put
 from tandem.sqlite_schema import load_queries
@@ -27,7 +27,7 @@ def keep_sent(connection: sqlite3.Connection, row: OutboxRow, timestamp: int, no
         chat = _canonical(row.chat, number_of)
         return Entry(_message(row, chat, sender, sent_at, int(now * 1000)), slot=None)
 
-    return put(connection, [Arrival(row.account, (), entry)])
+    return put(connection, [Arrival(row.account, (), entry)], now)
 
 
 def _canonical(chat: ChatId, number_of: Lookup) -> ChatId:
@@ -55,6 +55,7 @@ def _message(row: OutboxRow, chat: ChatId, sender: str, sent_at: int, now: int) 
         timestamp=sent_at,
         received_at=now,
         raw=b"",
+        standing=Standing.first(from_me=True),
     )
 
 

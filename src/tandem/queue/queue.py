@@ -16,6 +16,7 @@ from tandem.queue.inbox import Inbox
 from tandem.queue.outages import Outages
 from tandem.queue.outbox import Outbox
 from tandem.queue.registry import Registry
+from tandem.queue.standings import Standings
 from tandem.settings import QueueSettings
 
 _log = structlog.get_logger(__name__)
@@ -35,6 +36,7 @@ class Queue:
         self.dead_letters = DeadLetters(self.database, clock)
         self.deliveries = Deliveries(self.database, clock)
         self.inbox = Inbox(self.database, clock, max_depth=settings.max_inbox, dedupe_days=settings.dedupe_days)
+        self.standings = Standings(self.database, clock, kept_days=settings.dedupe_days)
         self.outbox = Outbox(
             self.database,
             self.inbox,
@@ -91,3 +93,4 @@ class Queue:
             )
         await self.outbox.prune()
         await self.inbox.prune()
+        await self.standings.prune()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tandem.clock import Clock
 from tandem.errors import StoreUnavailable
 from tandem.model.account import Account
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId, ChatId, MessageKey
-from tandem.model.message import Message
+from tandem.model.message import Message, StatusUpdate
 from tandem.store.port import Chat, Poison, StoredMessage, display_name, name_from, preview
 
 _Place = tuple[AccountId, ChatId]
@@ -38,7 +39,7 @@ class MemoryStore:
     async def close(self) -> None:
         pass
 
-    async def write(self, messages: Sequence[Message]) -> Sequence[Poison]:
+    async def write(self, messages: Sequence[Message], updates: Sequence[StatusUpdate] = ()) -> Sequence[Poison]:
         self._answer()
         self.batches.append(len(messages))
         stored_at = int(self._clock.now() * 1000)
@@ -48,6 +49,9 @@ class MemoryStore:
                 poison.append(Poison(message.account, message.key, self.poison[message.key]))
             else:
                 self._create(message, stored_at)
+                self._advance(StatusUpdate(message.account, message.chat, message.key, message.standing))
+        for update in updates:
+            self._advance(update)
         return poison
 
     async def save_account(self, account: Account) -> None:
@@ -105,6 +109,13 @@ class MemoryStore:
             self._chats[place] = Chat(
                 message.chat, display_name(message.chat, name), preview(message), message.timestamp
             )
+
+    def _advance(self, update: StatusUpdate) -> None:
+        messages = self._messages.get((update.account, update.chat), {})
+        if update.key in messages:
+            old = messages[update.key]
+            standing = old.message.standing.joined(update.standing)
+            messages[update.key] = replace(old, message=replace(old.message, standing=standing))
 
     def _answer(self) -> None:
         if self.failing:

@@ -9,7 +9,7 @@ from typing import Protocol
 from tandem.model.account import Account
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId, ChatId, MessageKey
-from tandem.model.message import Message
+from tandem.model.message import Message, StatusUpdate
 
 _PREVIEW = 200
 _NOT_DIRECT = ("@g.us", "@broadcast", "@newsletter")
@@ -69,10 +69,12 @@ class Store(Protocol):
 
     async def close(self) -> None: ...
 
-    async def write(self, messages: Sequence[Message]) -> Sequence[Poison]:
+    async def write(self, messages: Sequence[Message], updates: Sequence[StatusUpdate] = ()) -> Sequence[Poison]:
         """Make all messages durable, and their chats' last message, which never goes backwards.
 
-        Returns those that can never be written. Raises StoreUnavailable if the rest is not known to be durable.
+        Each message then stands where it says, or further: standings only grow, a message's that was there before too.
+        ``updates`` do the same for earlier messages; one of a message that is not there does nothing. Returns those
+        messages that can never be written. Raises StoreUnavailable if the rest is not known to be durable.
         """
         ...
 

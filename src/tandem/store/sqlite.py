@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tandem.clock import Clock
-from tandem.message_row import message_of, sealed_row
+from tandem.message_row import message_of, sealed_row, standing_of
 from tandem.model.account import Account
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId, ChatId, MessageKey
-from tandem.model.message import Message
+from tandem.model.message import Message, StatusUpdate
 from tandem.model.states import Slot
 from tandem.sqlite_file import SqliteFile, open_reader, trouble, unavailable
 from tandem.sqlite_schema import load_queries, load_schema
@@ -68,7 +68,7 @@ class SqliteStore:
         self._writer.shutdown(wait=False)
         self._reader.shutdown(wait=False)
 
-    async def write(self, messages: Sequence[Message]) -> Sequence[Poison]:
+    async def write(self, messages: Sequence[Message], updates: Sequence[StatusUpdate] = ()) -> Sequence[Poison]:
         """All of them in one transaction; what SQLite cannot hold is poison."""
         rows, poison = _rows(messages)
         stored_at = int(self._clock.now() * 1000)
@@ -77,8 +77,13 @@ class SqliteStore:
             newest: dict[tuple[AccountId, ChatId], Message] = {}
             names: dict[tuple[AccountId, ChatId], str] = {}
             for message, row in rows:
-                if connection.execute(_SQL["create_message"], (*row, stored_at)).rowcount == 1:
+                standing = _standing(StatusUpdate(message.account, message.chat, message.key, message.standing))
+                created = connection.execute(_SQL["create_message"], (*row, *standing[:3], stored_at))
+                if created.rowcount == 1:
                     _note(message, newest, names)
+                elif message.from_me:
+                    connection.execute(_SQL["advance"], standing)
+            connection.executemany(_SQL["advance"], [_standing(update) for update in updates])
             for place, message in newest.items():
                 row = (*map(str, place), names.get(place, ""), preview(message), message.timestamp)
                 connection.execute(_SQL["touch_chat"], row)
@@ -116,7 +121,7 @@ class SqliteStore:
         until = _END_OF_TIME if before is None else before
         place = {"account": str(account), "chat": str(chat), "limit": limit, "before": until, "key": before_key}
         found = await self._read(query, place)
-        return [StoredMessage(message_of(row[:-1]), row[-1]) for row in reversed(found)]
+        return [StoredMessage(message_of(row[:-4], standing_of(*row[-4:-1])), row[-1]) for row in reversed(found)]
 
     async def events(
         self,
@@ -158,6 +163,12 @@ def _rows(messages: Sequence[Message]) -> tuple[list[tuple[Message, tuple[object
         else:
             rows.append((message, row))
     return rows, poison
+
+
+def _standing(update: StatusUpdate) -> tuple[object, ...]:
+    standing = update.standing
+    place = (str(update.account), str(update.chat), str(update.key))
+    return (standing.status.number, standing.delivered_at, standing.read_at, *place)
 
 
 def _check_range(*numbers: int) -> None:

@@ -48,7 +48,7 @@ async def main(directory: Path, first: int) -> None:
     await queue.open()
     store = SqliteStore(directory, clock)
     await store.open()
-    writer = Writer(queue.inbox, store, Caps(50, 1_000_000), deadline=10, clock=clock, random=random, publish=Told())
+    writer = Writer(queue, store, Caps(50, 1_000_000), deadline=10, clock=clock, random=random, publish=Told())
     numbers = itertools.count(first)
     await asyncio.gather(writer.run(), *(produce(queue, numbers) for _ in range(PRODUCERS)))
 

@@ -113,7 +113,7 @@ async def _writing(directory: Path, store: Store, outage: Outage) -> AsyncIterat
     clock, random, tell = SystemClock(), Unlucky(), outage.tell
     queue = Queue(directory, QueueSettings(), clock, random, tell)
     await queue.open()
-    writer = Writer(queue.inbox, store, Caps(100, 3_500_000), deadline=10, clock=clock, random=random, publish=tell)
+    writer = Writer(queue, store, Caps(100, 3_500_000), deadline=10, clock=clock, random=random, publish=tell)
     task = asyncio.create_task(writer.run())
     try:
         yield queue, writer

@@ -13,7 +13,7 @@ from support.virtual_time import SeededRandom, VirtualClock, run_virtually
 from tandem.errors import Rejected, StoreUnavailable
 from tandem.inbound.writer import Writer
 from tandem.model.event import EventType
-from tandem.model.message import Message
+from tandem.model.message import Message, StatusUpdate
 from tandem.policy.batching import caps
 from tandem.queue.queue import Queue
 from tandem.store.memory import MemoryStore
@@ -29,11 +29,11 @@ class SlowStore(MemoryStore):
         self.seconds = 0.0
         self.refuse: Callable[[Sequence[Message]], Exception | None] = lambda _: None
 
-    async def write(self, messages: Sequence[Message]) -> Sequence[Poison]:
+    async def write(self, messages: Sequence[Message], updates: Sequence[StatusUpdate] = ()) -> Sequence[Poison]:
         await asyncio.sleep(self.seconds)
         if error := self.refuse(messages):
             raise error
-        return await super().write(messages)
+        return await super().write(messages, updates)
 
     async def texts(self) -> list[str]:
         return [stored.message.text for chat in (ANN, BOB) for stored in await self.messages(ACCOUNT, chat, 10_000)]
@@ -60,7 +60,7 @@ def run(
         async with open_queue(directory, told) as queue:
             limit = caps(batching=batching, documents=documents, size=3_500_000)
             writer = Writer(
-                queue.inbox,
+                queue,
                 store,
                 limit,
                 deadline=10.0,

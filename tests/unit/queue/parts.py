@@ -13,7 +13,7 @@ from support.virtual_time import SeededRandom, VirtualClock
 from tandem.model.account import Account
 from tandem.model.event import EventType
 from tandem.model.ids import AccountId, ChatId, MessageKey, Number, account_id, message_key
-from tandem.model.message import Message
+from tandem.model.message import Message, Standing
 from tandem.model.outbox import IdempotencyKey, OutboxRow, Text
 from tandem.model.states import Slot
 from tandem.queue.inbox import Arrival, Copy, Entry
@@ -59,7 +59,9 @@ def message(number: int, chat: ChatId = ANN, *, text: str = "", at: int | None =
         "received_at": START_MS + number * 1000,
         "raw": b"\x0a\x05hello",
     }
-    return Message(**(fields | changes))
+    fields |= changes
+    fields.setdefault("standing", Standing.first(from_me=fields["from_me"]))
+    return Message(**fields)
 
 
 def arrival(

@@ -13,7 +13,8 @@ from tandem.errors import DataUnusable, StoreUnavailable
 from tandem.model.account import Account
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId, ChatId, MessageKey
-from tandem.model.states import Slot
+from tandem.model.message import Standing, StatusUpdate
+from tandem.model.states import MessageStatus, Slot
 from tandem.store.memory import MemoryStore
 from tandem.store.port import Store
 from tandem.store.sqlite import SqliteStore
@@ -50,6 +51,32 @@ async def test_writing_twice_is_success_and_changes_nothing(store: Store) -> Non
     assert await store.messages(ACCOUNT, ANN, 10) == before
     [chat] = await store.chats(ACCOUNT, 10)
     assert chat.last_message == "newest"
+
+
+async def test_a_status_only_grows_and_of_two_times_the_earlier_counts(store: Store) -> None:
+    def update(status: MessageStatus, at: int, number: int = 1) -> StatusUpdate:
+        return StatusUpdate(ACCOUNT, ANN, message(number).key, Standing.reached(status, at))
+
+    async def standing() -> Standing:
+        return (await store.messages(ACCOUNT, ANN, 10))[0].message.standing
+
+    sent = message(1, from_me=True, standing=Standing(MessageStatus.DELIVERED, 50))
+    await store.write([sent])
+    assert await standing() == Standing(MessageStatus.DELIVERED, 50)
+    await store.write([], [update(MessageStatus.READ, 60)])
+    await store.write([], [update(MessageStatus.DELIVERED, 40), update(MessageStatus.READ, 70)])
+    await store.write([sent])  # its first write, once more
+    assert await standing() == Standing(MessageStatus.READ, 40, 60)
+    await store.write([replace(sent, standing=Standing(MessageStatus.PLAYED, 50, 55))])
+    assert await standing() == Standing(MessageStatus.PLAYED, 40, 55)
+    [stored] = await store.messages(ACCOUNT, ANN, 10)
+    assert stored.message == replace(sent, standing=Standing(MessageStatus.PLAYED, 40, 55))  # nothing else has changed
+
+
+async def test_the_status_of_what_is_not_there_creates_nothing(store: Store) -> None:
+    update = StatusUpdate(ACCOUNT, ANN, message(1).key, Standing(MessageStatus.READ, 1, 1))
+    assert await store.write([message(2)], [update]) == []
+    assert await texts(store) == ["message 2"]
 
 
 async def test_messages_of_one_second_keep_the_order_they_came_in(store: Store) -> None:

@@ -54,3 +54,8 @@ SELECT count(*) FROM observations WHERE seal IS NOT seal(began, ended, stopped);
 SELECT count(*) FROM alerts WHERE seal IS NOT seal(
     key, rule, subject, words, phase, since, gone_since, told_at, announced
 );
+
+-- name: standings
+SELECT count(*) FROM standings WHERE seal IS NOT seal(
+    account, key, chat, status, delivered_at, read_at, stored, untold, created_at
+);

@@ -30,9 +30,11 @@ SELECT number FROM lids WHERE account = ? AND lid = ?;
 
 -- name: pending
 SELECT
-    seq, account, chat, key, message_id, sender, sender_name, recipient, from_me, kind, text, has_media, reply_to,
-    timestamp, received_at, raw
-FROM inbox ORDER BY seq LIMIT ?;
+    inbox.seq, standings.status, standings.delivered_at, standings.read_at,
+    inbox.account, inbox.chat, inbox.key, message_id, sender, sender_name, recipient, from_me, kind, text, has_media,
+    reply_to, timestamp, received_at, raw
+FROM inbox LEFT JOIN standings ON from_me AND standings.account = inbox.account AND standings.key = inbox.key
+ORDER BY inbox.seq LIMIT ?;
 
 -- name: take_out
 DELETE FROM inbox WHERE seq = ?;

@@ -21,7 +21,7 @@ from google.cloud.firestore_v1.services.firestore.transports.grpc_asyncio import
 
 from tandem.errors import StoreUnavailable
 from tandem.store.firestore.credentials import Target
-from tandem.store.firestore.verdicts import BY_NUMBER, Kind, Verdict, judge
+from tandem.store.firestore.verdicts import BY_NUMBER, Kind, Verdict, judge, judge_write
 
 _LONGEST_CALL, _LAST_CALLS = 60.0, 1.0
 _HOST = "firestore.googleapis.com:443"
@@ -103,7 +103,9 @@ class Client:
         wrapped = types.BatchWriteRequest.wrap(request)
         answer = types.BatchWriteResponse.pb(await self._call("batch_write", wrapped, timeout))
         return [
-            Outcome(judge(BY_NUMBER.get(status.code), status.message) if status.code else None, result.update_time)
+            Outcome(
+                judge_write(BY_NUMBER.get(status.code), status.message) if status.code else None, result.update_time
+            )
             for status, result in zip(answer.status, answer.write_results, strict=True)
         ]
 

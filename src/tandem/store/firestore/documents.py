@@ -2,7 +2,7 @@
 
 accounts/{account}                              an account
 accounts/{account}/chats/{chat}                 a chat and its newest message
-accounts/{account}/chats/{chat}/messages/{key}  a message, created once, never overwritten
+accounts/{account}/chats/{chat}/messages/{key}  a message, created once; of it only the status changes, and only grows
 monitoring_events/{id}                          an event, deleted by Firestore's TTL policy on ``expireAt``
 
 Times are Unix milliseconds, as their names say; ``expireAt`` is a Timestamp, since TTL wants one. Lists are read by a
@@ -20,10 +20,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tandem.errors import PoisonMessage
+from tandem.message_row import standing_of
 from tandem.model.account import Account
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId, ChatId, MessageKey
-from tandem.model.message import Message
+from tandem.model.message import Message, StatusUpdate
 from tandem.model.states import Slot
 from tandem.store.firestore.values import MAX_NAME, Write, fields_of, fill, usable_id
 from tandem.store.port import Chat, StoredMessage, display_name
@@ -108,11 +109,40 @@ def _message_fields(message: Message, place: str, stored_at: int) -> dict[str, o
         "storedAtMs": stored_at,
         "position": place,
         "raw": bytes(message.raw),
+        "statusNumber": message.standing.status.number,
+        "deliveredAtMs": message.standing.delivered_at,
+        "readAtMs": message.standing.read_at,
     }
+
+
+def status_write(names: Names, update: StatusUpdate) -> Any:
+    """Return the write that lets a message stand where the update says, or further, and creates nothing.
+
+    Maximum and minimum are judged by Firestore itself: no order of arrival and no repetition takes anything back.
+    """
+    write = Write()
+    write.update.name = names.message(update.account, update.chat, update.key)
+    write.update_mask.SetInParent()  # empty, but there: all other fields stay as they are
+    write.current_document.exists = True
+    standing = update.standing
+    transform(write, "statusNumber").maximum.integer_value = standing.status.number
+    if standing.delivered_at is not None:
+        transform(write, "deliveredAtMs").minimum.integer_value = standing.delivered_at
+    if standing.read_at is not None:
+        transform(write, "readAtMs").minimum.integer_value = standing.read_at
+    return write
+
+
+def transform(write: Any, field: str) -> Any:
+    """Return a new transform of this field, done when the write is."""
+    added = write.update_transforms.add()
+    added.field_path = field
+    return added
 
 
 def message_of(document: Any) -> StoredMessage:
     fields = fields_of(document)
+    number = fields.get("statusNumber", int(fields["fromMe"]))  # older documents have none
     message = Message(
         account=AccountId(fields["account"]),
         chat=ChatId(fields["chat"]),
@@ -129,6 +159,7 @@ def message_of(document: Any) -> StoredMessage:
         timestamp=fields["timestampMs"],
         received_at=fields["receivedAtMs"],
         raw=fields["raw"],
+        standing=standing_of(number, fields.get("deliveredAtMs"), fields.get("readAtMs")),
     )
     return StoredMessage(message, fields["storedAtMs"])
 

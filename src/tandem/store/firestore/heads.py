@@ -15,7 +15,7 @@ from typing import Any
 
 from tandem.model.ids import AccountId, ChatId
 from tandem.model.message import Message
-from tandem.store.firestore.documents import SCHEMA_VERSION, Names, merge
+from tandem.store.firestore.documents import SCHEMA_VERSION, Names, merge, transform
 from tandem.store.firestore.values import fields_of
 from tandem.store.port import name_from, preview
 
@@ -127,8 +127,8 @@ class Heads:
             return None
         write = merge(self._names.chat(*candidate.place), self._values(candidate, wanted))
         if wanted.at is not None:
-            _transform(write, "lastMessageAtMs").maximum.integer_value = wanted.at
-            _transform(write, "recency").minimum.integer_value = -wanted.at
+            transform(write, "lastMessageAtMs").maximum.integer_value = wanted.at
+            transform(write, "recency").minimum.integer_value = -wanted.at
         if head.version is None:
             write.current_document.exists = False
         else:
@@ -169,9 +169,3 @@ def _head_of(document: Any) -> Head:
         name=fields.get("name", ""),
         version=document.update_time,
     )
-
-
-def _transform(write: Any, field: str) -> Any:
-    transform = write.update_transforms.add()
-    transform.field_path = field
-    return transform

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-from tandem.model.message import Message
+from tandem.model.message import Message, Standing, StatusUpdate
 
 UNLIMITED = 10_000
 _MOST = 20_000
@@ -63,6 +63,17 @@ class Progress:
     def forget(self, drafts: Iterable[Draft]) -> None:
         for draft in drafts:
             self._records.pop(draft.name, None)
+
+
+def missed(drafts: Iterable[Draft]) -> list[StatusUpdate]:
+    """Return where own messages stand that were there already: an earlier attempt may have known less."""
+    found = []
+    for draft in drafts:
+        message = draft.message
+        first = Standing.first(from_me=message.from_me)
+        if draft.record.fate is Fate.PRESENT and message.standing != first:
+            found.append(StatusUpdate(message.account, message.chat, message.key, message.standing))
+    return found
 
 
 def next_group(drafts: Iterable[Draft], documents: int, size: int) -> list[Draft]:

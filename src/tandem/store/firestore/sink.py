@@ -9,19 +9,23 @@ never be stored: its documents may from then on share a request only with half a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import structlog
 
 from tandem.clock import Clock
 from tandem.errors import PoisonMessage, StoreUnavailable
-from tandem.model.message import Message
+from tandem.model.message import Message, StatusUpdate
 from tandem.policy.batching import halves
 from tandem.store.firestore.client import Client, Outcome, Refused
-from tandem.store.firestore.documents import Names, message_write, position
+from tandem.store.firestore.documents import Names, message_write, position, status_write
 from tandem.store.firestore.heads import Candidate, Head, Heads, newest
-from tandem.store.firestore.progress import Draft, Fate, Progress, Record, next_group
+from tandem.store.firestore.progress import Draft, Fate, Progress, Record, missed, next_group
 from tandem.store.firestore.values import fields_of
 from tandem.store.firestore.verdicts import Kind, Verdict
 from tandem.store.port import Poison
 
+_log = structlog.get_logger(__name__)
 MOST_WRITES = 500
 """Most writes in one request, as long as nobody has seen more succeed in production."""
 _RACES = 5
@@ -46,7 +50,7 @@ class Sink:
         self._sequence = 0
         self._ends = 0.0
 
-    async def write(self, messages: Sequence[Message]) -> list[Poison]:
+    async def write(self, messages: Sequence[Message], updates: Sequence[StatusUpdate] = ()) -> list[Poison]:
         """Make all of them durable but those returned. Raises StoreUnavailable; a repeated call goes on from there."""
         self._ends = self._clock.monotonic() + self._deadline
         drafts, poison = self._drafts(messages)
@@ -56,6 +60,7 @@ class Sink:
                 await self._send(group)
             await self._condemn([draft.record for draft in drafts if draft.record.fate is Fate.SUSPECT])
             await self._settle_heads([draft for draft in drafts if draft.record.fate is not Fate.POISON])
+            await self._advance([*updates, *missed(drafts)])
         except Refused as refusal:
             raise refusal.verdict.unavailable() from None
         self._progress.forget(drafts)
@@ -133,6 +138,36 @@ class Sink:
             raise
         for record in suspects:
             record.fate = Fate.POISON
+
+    async def _advance(self, updates: Sequence[StatusUpdate]) -> None:
+        """Bring the status of messages forward that are there. Of one that is not there is nothing to be said."""
+        joined: dict[str, StatusUpdate] = {}
+        for update in updates:
+            name = self._names.message(update.account, update.chat, update.key)
+            known = joined.get(name, update)
+            joined[name] = replace(update, standing=update.standing.joined(known.standing))
+        wanted = list(joined.values())
+        for start in range(0, len(wanted), self._documents):
+            await self._advance_together(wanted[start : start + self._documents])
+
+    async def _advance_together(self, updates: Sequence[StatusUpdate]) -> None:
+        """One request, or several if something in it is refused: one status must not stop the others."""
+        try:
+            writes = [status_write(self._names, update) for update in updates]
+            outcomes = await self._client.batch_write(writes, self._left())
+        except Refused as refusal:
+            if refusal.verdict.kind not in {Kind.REFUSED, Kind.TOO_LARGE}:
+                raise
+            if len(updates) == 1:
+                _log.error("status_refused", account=updates[0].account, reason=refusal.verdict.text)
+                return
+            half, _ = halves(len(updates))
+            await self._advance_together(updates[:half])
+            await self._advance_together(updates[half:])
+            return
+        for outcome in outcomes:
+            if outcome.verdict is not None and outcome.verdict.kind is not Kind.MISSING:
+                raise outcome.verdict.unavailable()
 
     async def _settle_heads(self, drafts: Sequence[Draft]) -> None:
         """See that every chat shows what it should: nearly always nothing is left to do here."""

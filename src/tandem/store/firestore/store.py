@@ -11,7 +11,7 @@ from tandem.errors import Misconfigured, PoisonMessage, StoreUnavailable
 from tandem.model.account import Account
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId, ChatId, MessageKey
-from tandem.model.message import Message
+from tandem.model.message import Message, StatusUpdate
 from tandem.settings import Settings
 from tandem.store.firestore.client import Client, Costs, Refused
 from tandem.store.firestore.credentials import DEFAULT_DATABASE, Target, target_of
@@ -90,10 +90,10 @@ class FirestoreStore:
     async def close(self) -> None:
         await self._client.close()
 
-    async def write(self, messages: Sequence[Message]) -> Sequence[Poison]:
+    async def write(self, messages: Sequence[Message], updates: Sequence[StatusUpdate] = ()) -> Sequence[Poison]:
         """One bounded effort. Raises StoreUnavailable if it was not enough; calling again goes on where it ended."""
         async with self._writing:
-            return await self._sink.write(messages)
+            return await self._sink.write(messages, updates)
 
     async def save_account(self, account: Account) -> None:
         await self._commit(account_write(self._names, account))

@@ -26,6 +26,7 @@ class Kind(Enum):
     REFUSED = auto()  # something in the request can never be stored
     EXISTS = auto()  # what was to be created is there
     LOST_RACE = auto()  # a precondition no longer holds
+    MISSING = auto()  # what was to be changed is not there
     OPERATOR = auto()  # somebody has to change something; until then everything waits
 
 
@@ -50,6 +51,11 @@ def judge(code: object, said: str) -> Verdict:
     return _TABLE.get(code, Verdict(Kind.AGAIN, "Firestore failed with an unknown error"))
 
 
+def judge_write(code: object, said: str) -> Verdict:
+    """Judge one write of a batch, of which only documents can be missing, not the database."""
+    return _NO_DOCUMENT if code is _Code.NOT_FOUND else judge(code, said)
+
+
 def _login(said: str) -> Verdict:
     """The access token could not be made: with a wrong key never, without a network not now."""
     if "invalid_grant" in said or "invalid_client" in said or "JWT" in said:
@@ -57,6 +63,7 @@ def _login(said: str) -> Verdict:
     return Verdict(Kind.AGAIN, "Google's login does not answer")
 
 
+_NO_DOCUMENT = Verdict(Kind.MISSING, "there is no such document")
 _TABLE: dict[object, Verdict] = {
     _Code.UNAVAILABLE: Verdict(Kind.AGAIN, "Firestore is not reachable"),
     _Code.DEADLINE_EXCEEDED: Verdict(Kind.SLOW, "Firestore did not answer in time"),

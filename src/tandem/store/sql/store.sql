@@ -1,9 +1,17 @@
 -- name: create_message
 INSERT INTO messages (
     account, chat, key, message_id, sender, sender_name, recipient, from_me, kind, text, has_media, reply_to,
-    timestamp, received_at, raw, seal, stored_at
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    timestamp, received_at, raw, seal, status, delivered_at, read_at, stored_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (account, chat, key) DO NOTHING;
+
+-- name: advance
+-- The status only grows, and of two times the earlier one counts.
+UPDATE messages SET
+    status = max(status, ?1),
+    delivered_at = coalesce(min(delivered_at, ?2), delivered_at, ?2),
+    read_at = coalesce(min(read_at, ?3), read_at, ?3)
+WHERE account = ?4 AND chat = ?5 AND key = ?6;
 
 -- name: touch_chat
 INSERT INTO chats (account, chat, name, last_message, last_message_at) VALUES (?, ?, ?, ?, ?)
@@ -38,7 +46,7 @@ WHERE account = ? ORDER BY last_message_at DESC, chat LIMIT ?;
 -- name: messages
 SELECT
     account, chat, key, message_id, sender, sender_name, recipient, from_me, kind, text, has_media, reply_to,
-    timestamp, received_at, raw, stored_at
+    timestamp, received_at, raw, status, delivered_at, read_at, stored_at
 FROM messages
 WHERE account = :account AND chat = :chat AND timestamp < :before
 ORDER BY timestamp DESC, seq DESC LIMIT :limit;
@@ -46,7 +54,7 @@ ORDER BY timestamp DESC, seq DESC LIMIT :limit;
 -- name: messages_before
 SELECT
     account, chat, key, message_id, sender, sender_name, recipient, from_me, kind, text, has_media, reply_to,
-    timestamp, received_at, raw, stored_at
+    timestamp, received_at, raw, status, delivered_at, read_at, stored_at
 FROM messages
 WHERE account = :account AND chat = :chat AND (timestamp, seq) < (
     SELECT timestamp, seq FROM messages WHERE account = :account AND chat = :chat AND key = :key

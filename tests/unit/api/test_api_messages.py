@@ -103,7 +103,11 @@ async def test_chats_and_messages_come_from_the_store(api: Api) -> None:
         "kind",
         "timestamp",
         "storedAt",
+        "status",
+        "deliveredAt",
+        "readAt",
     }
+    assert [answer["messages"][0][name] for name in ("status", "deliveredAt", "readAt")] == ["received", None, None]
     older = await (await api("GET", f"/api/whatsapp/messages/{account}/{CHAT}?before=1001")).json()
     assert [each["timestamp"] for each in older["messages"]] == [1000]
 

@@ -62,7 +62,7 @@ def test_only_this_user_may_read_it(path: Path) -> None:
         (lambda path: path.unlink(), "missing or empty"),
         (lambda path: tamper(path, "UPDATE secrets SET value = x'00'"), "secrets"),
         (lambda path: tamper(path, "UPDATE file SET commits = 0"), "0 commits of 1"),
-        (lambda path: tamper(path, "UPDATE file SET version = 7"), "header"),
+        (lambda path: tamper(path, "UPDATE file SET version = 777"), "header"),
         (lambda path: tamper(path, "PRAGMA application_id = 7"), "header"),
         (lambda path: tamper(path, "PRAGMA user_version = 0"), "no version"),
         (lambda path: tamper(path, "DROP TABLE early_receipts"), "tables are not"),

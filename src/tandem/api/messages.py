@@ -13,8 +13,9 @@ from tandem.api.context import Access, Context, caller_of, context_of
 from tandem.api.cursor import Cursor
 from tandem.api.endpoint import Answer, Endpoint, Parameter
 from tandem.api.inputs import SendBody, account_of, body_of, chat_of, idempotency_key_of, integer_of, limit_of
+from tandem.api.message_views import ChatJson, ChatsAnswer, MessageJson, MessagesAnswer
 from tandem.api.respond import answer
-from tandem.api.views import ChatJson, ChatsAnswer, MessageJson, MessagesAnswer, OutboxAnswer, SendAnswer
+from tandem.api.views import OutboxAnswer, SendAnswer
 from tandem.errors import NotFound, Rejected, StoreUnavailable
 from tandem.model.ids import AccountId, ChatId
 from tandem.model.outbox import IdempotencyKey, OutboxRow, Text

@@ -147,6 +147,7 @@ class Daemon:
             random=random,
             publish=events,
             overflowed=overflowed,
+            heard=lambda event, message: supervisor.heard(event, message),  # noqa: PLW0108 - the same
             arrived=lambda event: outages.arrived(event),  # noqa: PLW0108 - it is made below
         )
         outages = OutageKeeper(queue.outages, pipeline.caught_up, clock=clock, publish=events)
@@ -195,6 +196,7 @@ class Daemon:
                 import_leftover=pipeline.import_leftover,
                 serve=serve,
                 save_account=store.save_account,
+                behind=pipeline.behind,
                 moved=outages.changed,
                 removed=outages.removed,
             ),

@@ -62,6 +62,8 @@ class Connection:
         """The client has asked for messages: the offline queue was delivered, new ones follow."""
         self.stalled = False
         """A fault: whatever arrives is swallowed, nothing is sent."""
+        self.deaf = False
+        """A fault: everything is answered, but what is stored for the device reaches it at its next login only."""
         self.transport: Transport | None = None
         self._socket = socket
         self._request = request
@@ -97,6 +99,9 @@ class Connection:
         self.post(farewell)
         grace = _RESTART_GRACE_SECONDS if farewell.text("code") == _RESTART else _GRACE_SECONDS
         asyncio.get_running_loop().call_later(grace, self.close)
+
+    def deafen(self) -> None:
+        self.deaf = True
 
     def abort(self) -> None:
         """Drop the TCP connection now, without a WebSocket close."""

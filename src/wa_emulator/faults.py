@@ -97,6 +97,7 @@ KINDS: Final = {
         ),
         Kind("conflict", strikes=True),
         Kind("device_removed", strikes=True),
+        Kind("deaf", strikes=True),
         Kind("unknown_receipt", strikes=True, parameters={"type": Text("view")}),
         Kind("refuse", strikes=False, parameters={"status": Number(503, 400, 599)}, before_login=True),
         Kind("hang_upgrade", strikes=False, before_login=True),

@@ -225,7 +225,7 @@ class Relay:
 
     def _send(self, device: Device, queued: Queued, node: Node) -> None:
         connection = device.connection
-        if connection is None or not connection.active:
+        if connection is None or not connection.active or (connection.deaf and "offline" not in node.attributes):
             return
         queued.held_back = connection.stalled
         if queued.held_back:

@@ -33,6 +33,7 @@ class Strikes:
             "stream_error": _stream_error,
             "conflict": lambda connection, _fault: replace(connection),
             "device_removed": lambda connection, _fault: unlink(connection.device) if connection.device else None,
+            "deaf": lambda connection, _fault: connection.deafen(),
             "unknown_receipt": _unknown_receipt,
             "stall": self._stall,
         }

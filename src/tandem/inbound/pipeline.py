@@ -19,7 +19,7 @@ from tandem.errors import PoisonMessage, TandemError, Transient
 from tandem.inbound.intake import Decode, Intake, Result, Work, work_of
 from tandem.model.event import EventType, Publish
 from tandem.model.ids import AccountId, Number
-from tandem.model.message import RawEvent
+from tandem.model.message import DecodedMessage, RawEvent
 from tandem.model.states import Slot
 from tandem.policy.backoff import full_jitter
 from tandem.queue.inbox import Copy
@@ -50,10 +50,11 @@ class Counts:
 
 @dataclass(slots=True)
 class _Line:
-    """What waits in a lane, and the task that works on it."""
+    """What waits in a lane, and the task that works on it. ``seen`` of the events are decoded."""
 
     events: deque[RawEvent] = field(default_factory=deque)
     committed: int = 0
+    seen: int = 0
     task: asyncio.Task[None] | None = None
 
 
@@ -62,7 +63,8 @@ class Pipeline:
 
     ``own_number`` gives the number of an account, None for one that is unknown. ``overflowed`` is told once of a
     generation whose lane is full: its later events are dropped here, stay in its journal, and are imported when the
-    slot is started again. ``arrived`` is told of every message that came in for the first time, once it is durable.
+    slot is started again. ``arrived`` is told of every message that came in for the first time, once it is durable,
+    ``heard`` of every copy of a message that a running host handed up, before that.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Pipeline:
         publish: Publish,
         lane_bound: int = 20_000,
         overflowed: Callable[[RawEvent], None] | None = None,
+        heard: Callable[[RawEvent, DecodedMessage], None] | None = None,
         arrived: Callable[[RawEvent], None] = lambda _event: None,
     ) -> None:
         self.counts = Counts()
@@ -92,6 +95,7 @@ class Pipeline:
         self._publish = publish
         self._lane_bound = lane_bound
         self._overflowed = overflowed
+        self._heard = heard
         self._arrived = arrived
         self._lines: dict[Lane, _Line] = {}
         self._full: dict[Lane, int] = {}
@@ -154,13 +158,28 @@ class Pipeline:
         try:
             while line.events:
                 events = [line.events[index] for index in range(min(len(line.events), _LARGEST_BATCH))]
-                await self._persist([self._work(event) for event in events])
+                batch = [self._work(event) for event in events]
+                line.seen = len(batch)
+                self._tell_of_messages(batch)
+                await self._persist(batch)
                 for _ in events:
                     line.events.popleft()
+                line.seen = 0
                 line.committed += len(events)
                 self._acknowledge_all(events)
         finally:
             self._lines.pop(lane, None)
+
+    def behind(self, account: AccountId, slot: Slot) -> bool:
+        """Whether events of a slot wait here that were not decoded yet."""
+        line = self._lines.get((account, slot))
+        return line is not None and len(line.events) > line.seen
+
+    def _tell_of_messages(self, batch: Sequence[Work]) -> None:
+        if self._heard is not None:
+            for work in batch:
+                if isinstance(work.decoded, DecodedMessage):
+                    self._heard(work.event, work.decoded)
 
     def _acknowledge_all(self, events: Sequence[RawEvent]) -> None:
         last = {event.generation: event for event in events if event.sequence}

@@ -17,6 +17,10 @@ class Window:
     def add(self, now: float, period: float) -> Window:
         return Window((*(time for time in self.times if now - time < period), now))
 
+    def since(self, now: float, period: float) -> int:
+        """Return how many happened within the period before ``now``."""
+        return sum(now - time < period for time in self.times)
+
     @property
     def count(self) -> int:
         return len(self.times)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from tandem.clock import Clock
 from tandem.errors import Conflict
 from tandem.model.account import Account
 from tandem.model.event import EventType, Publish
 from tandem.model.ids import ChatId
-from tandem.model.outbox import Content, SendResult
+from tandem.model.outbox import Content, SendOutcome, SendResult
 from tandem.model.states import AccountStatus, Role, SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod, SlotView
 from tandem.policy import failover
 from tandem.policy import session_machine as machine
+from tandem.supervision.hearing import Hearing
 from tandem.supervision.session import Session
 
 _DWELL = 5.0
@@ -40,13 +42,19 @@ class Pair:
         self._lost_at: float | None = None
         self._looking_again: asyncio.TimerHandle | None = None
 
-    def adopt(self, primary: Session, backup: Session) -> None:
+    def adopt(self, primary: Session, backup: Session, behind: Callable[[Slot], bool]) -> None:
+        """``behind`` says whether a slot has received what was not looked at yet."""
         self.sessions = {Slot.PRIMARY: primary, Slot.BACKUP: backup}
+        for slot, session in self.sessions.items():
+            session.vitals.condemn = partial(self._condemn, slot)
+        vitals = {slot: session.vitals for slot, session in self.sessions.items()}
+        self.hearing = Hearing(vitals, behind, self._clock)
         if backup.paired and not primary.paired:
             self.active = Slot.BACKUP
 
     def changed(self, session: Session, before: machine.Session) -> None:
         """React to a session's move: the role first, then everybody who waits for somebody to be online."""
+        self.hearing.listen(session.slot, listening=session.state.connected)
         if session.slot is self.active and before.state.connected and not session.state.connected:
             self._lost_at = self._clock.monotonic()
         self._look()
@@ -87,13 +95,16 @@ class Pair:
         An answer that is overdue degrades the slot, so that the role moves, while this call goes on waiting for it.
         """
         session = self.sessions[slot]
-        generation = session.generation
+        generation, began = session.generation, self._clock.monotonic()
         call = asyncio.create_task(session.device.send(chat, content, secret, timeout))
         try:
             done, _ = await asyncio.wait({call}, timeout=self._suspect_after)
             if not done and session.generation == generation:
                 session.tell(machine.SendUnanswered())
-            return await call
+            result = await call
+            if result.outcome is SendOutcome.ACCEPTED and session.generation == generation:
+                session.vitals.acknowledged((self._clock.monotonic() - began) * 1000)
+            return result
         finally:
             call.cancel()
 
@@ -150,6 +161,16 @@ class Pair:
     def view(self) -> AccountView:
         return AccountView(self.account, self.status, (self._slot_view(Slot.PRIMARY), self._slot_view(Slot.BACKUP)))
 
+    def _condemn(self, slot: Slot, reason: str) -> bool:
+        """Start a bad session afresh while the other one carries the account: the role moves first."""
+        session = self.sessions[slot]
+        if not session.state.connected or self.sessions[slot.partner].state is not SessionState.ONLINE:
+            return False
+        sentence = f"the {slot} is started afresh: {reason}"
+        session.publish(EventType.PROACTIVE_RECONNECT, sentence, reason)
+        session.tell(machine.Unwell(reason))
+        return True
+
     def _standing(self) -> failover.Pair:
         return failover.Pair(
             self.active,
@@ -196,7 +217,8 @@ class Pair:
             reason=session.reason,
             since=session.since,
             generation=session.generation,
-            quality=None,
+            quality=session.vitals.quality.score if session.state.connected else None,
+            quality_detail=session.vitals.quality.detail if session.state.connected else "",
             ping_ms=session.vitals.ping_ms,
             restarts=max(0, session.starts - 1),
             pairing=session.pairing,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 
@@ -14,7 +15,7 @@ from tandem.errors import Conflict, DataUnusable, NotFound
 from tandem.model.account import Account, SlotRecord
 from tandem.model.event import EventType, Publish
 from tandem.model.ids import AccountId, Number, account_id, masked
-from tandem.model.message import RawEvent
+from tandem.model.message import DecodedMessage, RawEvent
 from tandem.model.states import SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod
 from tandem.policy import session_machine as machine
@@ -35,6 +36,7 @@ class SupervisorPorts:
     """What the supervisor stands on. ``serve`` sends for an account until cancelled.
 
     ``moved`` hears of every move of a session, with its pair, ``removed`` of accounts that are gone; neither may block.
+    ``behind`` says whether a slot's events are here that were not looked at yet.
     """
 
     devices: DeviceFactory
@@ -48,6 +50,7 @@ class SupervisorPorts:
     save_account: Callable[[Account], Awaitable[None]]
     moved: Callable[[Pair], None] = lambda _pair: None
     removed: Callable[[AccountId], None] = lambda _account: None
+    behind: Callable[[AccountId, Slot], bool] = lambda _account, _slot: False
 
 
 @dataclass(slots=True)
@@ -159,6 +162,14 @@ class Supervisor:
         if member is not None:
             member.pair.sessions[event.slot].acknowledge(event.generation, event.sequence)
 
+    def heard(self, event: RawEvent, message: DecodedMessage) -> None:
+        """A slot received a copy of a message, which may not be durable yet."""
+        member = self._members.get(event.account)
+        if member is None or message.from_me or event.generation != member.pair.sessions[event.slot].generation:
+            return
+        sender = f"{message.sender.user}@{message.sender.server}"
+        member.pair.hearing.heard(event.slot, message.message_id, sender, readable=not message.undecryptable)
+
     def _member(self, account: AccountId) -> _Member:
         member = self._members.get(account)
         if member is None:
@@ -187,7 +198,7 @@ class Supervisor:
             Session(account, _under_ban(record, banned_until, ports.clock.now()), self._limits, session_ports)
             for record in current
         ]
-        pair.adopt(*sessions)
+        pair.adopt(sessions[0], sessions[1], partial(ports.behind, account.id))
         self._members[account.id] = _Member(pair)
         return self._members[account.id]
 
@@ -241,6 +252,7 @@ class Supervisor:
     async def _halt(self, member: _Member) -> None:
         for task in member.tasks:
             task.cancel()
+        member.pair.hearing.close()
         if member.tasks:
             await asyncio.wait(member.tasks)
 

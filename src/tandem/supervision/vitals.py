@@ -7,6 +7,7 @@ they mean something: a ping that went unanswered is told to it only when the ses
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,7 +18,7 @@ from tandem.model import signals
 from tandem.model.event import EventType
 from tandem.model.signals import Signal
 from tandem.model.states import SessionState, Slot
-from tandem.policy import keepalive
+from tandem.policy import keepalive, quality
 from tandem.policy import session_machine as machine
 from tandem.whatsapp.port import Device
 
@@ -27,10 +28,15 @@ _QUESTIONS = 2
 
 @dataclass(frozen=True, slots=True)
 class VitalLimits:
-    """``confirm``: seconds in which a session must give a sign of life after a ping went unanswered."""
+    """``confirm``: seconds in which a session must give a sign of life after a ping went unanswered.
+
+    ``patience``: seconds in which one that did is not asked again because a message is missing.
+    """
 
     keep_alive: keepalive.Limits = field(default_factory=keepalive.Limits)
+    quality: quality.Limits = field(default_factory=quality.Limits)
     confirm: float = 0.8
+    patience: float = 30.0
 
 
 class Subject(Protocol):
@@ -59,6 +65,9 @@ class Vitals:
         self.ping_ms: float | None = None
         self.keep_alive: float | None = None
         """The longest wait between two pings as it reads back from the library, None where it cannot be set."""
+        self.condemn: Callable[[str], bool] = lambda _reason: False
+        """Starts the session afresh, for a reason in words, after the role has moved. False: not now."""
+        self.quality = quality.Quality(limits.quality)
         self._subject = subject
         self._limits = limits
         self._clock = clock
@@ -66,10 +75,12 @@ class Vitals:
         self._sign: asyncio.Future[bool] | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._said_fixed = False
+        self._asked_at = float("-inf")
 
     def begin(self) -> tuple[float, ...]:
         """A host is about to start: forget the old one's signs. Returns the timings that it is to have."""
         self.end()
+        self.quality.restarted()
         self._wanted = keepalive.cooled(self._wanted, self._clock.monotonic(), self._limits.keep_alive)
         return keepalive.timings(self._wanted.interval, self._limits.keep_alive)
 
@@ -87,7 +98,9 @@ class Vitals:
                 self._answered(milliseconds)
                 return self._subject.state is SessionState.ONLINE
             case signals.KeepAliveTimeout():
+                self.quality.ping_lost()
                 self._start("confirm", self._confirm(signal))
+                self._judge()
                 return True
             case signals.RateLimited(detail):
                 self._slow_down(detail)
@@ -107,6 +120,41 @@ class Vitals:
         if milliseconds <= self._limits.keep_alive.answer * 1000:
             self._wanted = keepalive.answered(self._wanted, self._clock.monotonic(), self._limits.keep_alive)
             self._adjust()
+            self.quality.pinged(milliseconds)
+            self._judge()
+
+    def acknowledged(self, milliseconds: float) -> None:
+        """The server acknowledged a send after so long."""
+        self.alive()
+        self.quality.acknowledged(milliseconds)
+        self._judge()
+
+    def hears(self, unread: float) -> None:
+        """A message came; ``unread`` is the part of the last ones that nobody could read."""
+        self.alive()
+        self.quality.hears()
+        self.quality.unread(unread)
+
+    def suspect(self, reason: str) -> None:
+        """The partner has a message that this slot has not: see whether it answers at all."""
+        now = self._clock.monotonic()
+        if self._subject.state is SessionState.ONLINE and now - self._asked_at >= self._limits.patience:
+            self._asked_at = now
+            self._start("confirm", self._interrogate(reason))
+
+    def deaf(self, reason: str) -> None:
+        """The partner receives, this slot does not."""
+        self.quality.deaf(reason)
+        self._judge()
+
+    def _judge(self) -> None:
+        now = self._clock.monotonic()
+        if (reason := self.quality.verdict(now)) and self.condemn(reason):
+            self.quality.condemned(now)
+
+    async def _interrogate(self, reason: str) -> None:
+        if not await self._sign_of_life():
+            self.condemn(f"{reason}, and it does not answer")
 
     async def _confirm(self, missed: signals.KeepAliveTimeout) -> None:
         if not await self._sign_of_life():

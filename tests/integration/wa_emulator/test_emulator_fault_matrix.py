@@ -263,6 +263,21 @@ async def test_delayed_messages_arrive_later(emulator: Emulator, device: Library
     await device.wait_for("Message")
 
 
+async def test_a_deaf_device_answers_pings_and_hears_of_everything_at_its_next_login(
+    emulator: Emulator, device: Library
+) -> None:
+    emulator.clients.begin_fault({"kind": "deaf"})
+    await emulator.send(CONTACT, PHONE, "unheard")
+    await asyncio.sleep(QUIET)
+    assert device.texts() == []
+    assert emulator.clients.counters["logins"] == 1
+    emulator.clients.begin_fault({"kind": "drop"})
+    await device.wait_for("Message")
+    await emulator.send(CONTACT, PHONE, "heard")
+    await device.wait_for("Message", 2)
+    assert device.texts() == ["unheard", "heard"]
+
+
 async def test_a_receipt_of_an_unknown_type_ends_the_event_pump(emulator: Emulator, device: Library) -> None:
     since = len(device.events)
     emulator.clients.begin_fault({"kind": "unknown_receipt", "type": "view"})

@@ -25,6 +25,7 @@ from tandem.api.server import ApiServer
 from tandem.clock import Clock, Random, SystemClock, SystemRandom
 from tandem.errors import TandemError
 from tandem.inbound.pipeline import Pipeline
+from tandem.inbound.unreadable import Unreadable
 from tandem.inbound.writer import Writer
 from tandem.model.event import EventType
 from tandem.model.ids import AccountId, Number
@@ -111,7 +112,14 @@ class Daemon:
             version=__version__, commit=settings.railway_commit, instance=self._instance,
         )  # fmt: skip
         await parts.enter_async_context(
-            _running(work.writer.run(), queue.keep_tidy(), work.outages.run(), metrics.run(), archive.run())
+            _running(
+                work.writer.run(),
+                queue.keep_tidy(),
+                work.outages.run(),
+                work.unreadable.run(),
+                metrics.run(),
+                archive.run(),
+            )
         )
         parts.push_async_callback(work.drain)
         work.supervisor.start()
@@ -205,7 +213,10 @@ class Daemon:
             vitals=_vital_limits(settings),
             fleet=FleetLimits(rate=settings.session.logins_per_second),
         )
-        return _Work(queue, pipeline, writer, supervisor, outages)
+        unreadable = Unreadable(
+            queue.unread, settings.queue.decrypt_patience, supervisor.awaited, clock=clock, publish=events
+        )
+        return _Work(queue, pipeline, writer, supervisor, outages, unreadable)
 
     def _parts(self, work: _Work, metrics: Metrics) -> Parts:
         return Parts(
@@ -230,6 +241,7 @@ class _Work:
     writer: Writer
     supervisor: Supervisor
     outages: OutageKeeper
+    unreadable: Unreadable
 
     async def drain(self) -> None:
         """Commit what the hosts handed up, then give the store a moment."""

@@ -69,6 +69,7 @@ class QueueSettings(BaseModel):
     max_inbox: Count = Field(1_000_000, description="Messages held on disk while the store does not answer.")
     max_outbox: Count = Field(10_000, description="Messages waiting to be sent per account; beyond it: 429.")
     outbox_expiry: Seconds = Field(86_400.0, description="Age in seconds at which an unsent message expires.")
+    decrypt_patience: Seconds = Field(120.0, description="Seconds after which a message nobody can decrypt is missing.")
     dedupe_days: Count = Field(30, description="Days a message's key is remembered to recognise late copies.")
 
 

@@ -89,6 +89,8 @@ class Intake:
         work = understand(letter.event()) if letter.kind is LetterKind.EVENT else None
         if work is not None and not isinstance(work.decoded, DecodedMessage | DecodedReceipt):
             raise PoisonMessage(work.fault or "it is neither a message nor a receipt")
+        if work is not None and isinstance(work.decoded, DecodedMessage) and work.decoded.undecryptable:
+            raise PoisonMessage("it is encrypted: only the sender can send it again")
 
         def operation(connection: sqlite3.Connection) -> Result:
             if not drop(connection, identifier):
@@ -133,6 +135,7 @@ def _arrival(event: RawEvent, decoded: DecodedMessage, own: Number | None) -> Ar
 
     def entry(number_of: Lookup) -> Entry:
         form = canonical(decoded, event.account, own, received_at, number_of)
-        return Entry(form.message, event.slot, form.aliases, decoded.undecryptable)
+        kept = event if decoded.undecryptable else None
+        return Entry(form.message, event.slot, form.aliases, decoded.undecryptable, kept)
 
     return Arrival(event.account, pairs_of(decoded), entry)

@@ -32,6 +32,7 @@ class EventType(StrEnum):
     MESSAGE_SENT = "message_sent"
     MESSAGE_SEND_FAILED = "message_send_failed"
     MESSAGE_SEND_UNKNOWN = "message_send_unknown"
+    MESSAGE_UNDECRYPTABLE = "message_undecryptable"
     PAIRING_STARTED = "pairing_started"
     PAIRING_FAILED = "pairing_failed"
     PAIRING_SUCCEEDED = "pairing_succeeded"

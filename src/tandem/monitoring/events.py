@@ -30,6 +30,7 @@ _LEVELS: Mapping[EventType, str] = {
     EventType.MESSAGE_SENT: "debug",
     EventType.MESSAGE_SEND_FAILED: "warning",
     EventType.MESSAGE_SEND_UNKNOWN: "warning",
+    EventType.MESSAGE_UNDECRYPTABLE: "error",
     EventType.PAIRING_FAILED: "warning",
     EventType.RATE_LIMIT_DETECTED: "warning",
     EventType.SESSION_OFFLINE: "warning",

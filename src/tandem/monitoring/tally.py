@@ -14,6 +14,7 @@ HOUR = 3600.0
 _MOST = 100_000  # entries of the window; beyond it the oldest are forgotten and the hour reads too low
 _KINDS: Mapping[EventType, str] = {
     EventType.DEAD_LETTER: "messageLoss",
+    EventType.MESSAGE_UNDECRYPTABLE: "messageLoss",
     EventType.RATE_LIMIT_DETECTED: "rateLimits",
 }
 _UNSTEADY = str(SessionState.DEGRADED)

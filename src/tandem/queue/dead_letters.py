@@ -84,9 +84,9 @@ class DeadLetters:
         return int(rows[0])
 
 
-def bury_event(connection: sqlite3.Connection, event: RawEvent, reason: str, now: float) -> None:
-    """Write the letter within the caller's transaction; the same for ``bury_message`` and ``drop``."""
-    _bury(
+def bury_event(connection: sqlite3.Connection, event: RawEvent, reason: str, now: float) -> int:
+    """Write the letter within the caller's transaction, return its id; the same for ``bury_message`` and ``drop``."""
+    return _bury(
         connection,
         (
             str(LetterKind.EVENT),
@@ -137,8 +137,8 @@ def decode_message(payload: bytes) -> Message:
     return Message(**fields | {"raw": base64.b64decode(fields["raw"]), "standing": standing})
 
 
-def _bury(connection: sqlite3.Connection, row: tuple[object, ...]) -> None:
-    connection.execute(_SQL["bury"], (*row, seal(*row)))
+def _bury(connection: sqlite3.Connection, row: tuple[object, ...]) -> int:
+    return connection.execute(_SQL["bury"], (*row, seal(*row))).lastrowid or 0
 
 
 def _letter(row: Sequence[Any]) -> DeadLetter:

@@ -17,9 +17,9 @@ from tandem.clock import Clock
 from tandem.errors import Overloaded
 from tandem.message_row import message_of, sealed_row, standing_of
 from tandem.model.ids import AccountId, MessageKey
-from tandem.model.message import Message, StatusUpdate
+from tandem.model.message import Message, RawEvent, StatusUpdate
 from tandem.model.states import Slot
-from tandem.queue import standings
+from tandem.queue import standings, unread
 from tandem.queue.announcements import announce_message
 from tandem.queue.database import Database
 from tandem.queue.dead_letters import bury_message
@@ -40,13 +40,15 @@ Lookup = Callable[[str], str | None]
 class Entry:
     """A message and the slot it came from (None: it was sent from here).
 
-    ``aliases`` are other keys under which a copy may have come, because a person has two names.
+    ``aliases`` are other keys under which a copy may have come, because a person has two names. ``event`` is kept of a
+    message that could not be decrypted.
     """
 
     message: Message
     slot: Slot | None
     aliases: tuple[MessageKey, ...] = ()
     undecryptable: bool = False
+    event: RawEvent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,11 +217,15 @@ def _put(connection: sqlite3.Connection, arrival: Arrival, now: float) -> Verdic
     if known is not None:
         return _duplicate(entry, *known)
     if entry.undecryptable:
-        unread = (digest, str(message.account), str(message.chat), message.message_id, message.received_at)
-        connection.execute(_UNDECRYPTABLE, (*unread, seal(*unread)))
+        known_as = (digest, str(message.account), str(message.chat), message.message_id, message.received_at)
+        connection.execute(_UNDECRYPTABLE, (*known_as, seal(*known_as)))
+        if entry.event is not None:
+            unread.keep(connection, digest, entry.event)
         return Verdict(Copy.UNDECRYPTABLE)
     connection.execute(_PUT, sealed_row(message))
-    connection.execute(_RECOVERED, (digest,))
+    digests = [digest, *(_digest(message.account, alias) for alias in entry.aliases)]
+    if connection.executemany(_RECOVERED, [(each,) for each in digests]).rowcount:
+        unread.recovered(connection, digests)
     if message.from_me:
         message = replace(message, standing=standings.message_came(connection, message))
     announce_message(connection, message, now)

@@ -17,6 +17,7 @@ from tandem.queue.outages import Outages
 from tandem.queue.outbox import Outbox
 from tandem.queue.registry import Registry
 from tandem.queue.standings import Standings
+from tandem.queue.unread import Unread
 from tandem.settings import QueueSettings
 
 _log = structlog.get_logger(__name__)
@@ -33,6 +34,7 @@ class Queue:
     ) -> None:
         self.database = Database(directory, clock)
         self.outages = Outages(self.database)
+        self.unread = Unread(self.database, clock)
         self.dead_letters = DeadLetters(self.database, clock)
         self.deliveries = Deliveries(self.database, clock)
         self.inbox = Inbox(self.database, clock, max_depth=settings.max_inbox, dedupe_days=settings.dedupe_days)

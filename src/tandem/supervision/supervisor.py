@@ -127,6 +127,12 @@ class Supervisor:
     def get(self, account: AccountId) -> AccountView:
         return self._member(account).pair.view()
 
+    def awaited(self, account: AccountId) -> bool:
+        """Whether a linked slot of an account is away and may still bring what the others lack."""
+        member = self._members.get(account)
+        sessions = member.pair.sessions.values() if member else ()
+        return any(session.paired and session.state is not SessionState.ONLINE for session in sessions)
+
     def pair_of(self, account: AccountId) -> Pair:
         """Raise NotFound if there is no such account."""
         return self._member(account).pair

@@ -49,6 +49,7 @@ QUEUE_ROWS = {
     "early_receipts": "*",
     "secrets": "*",
     "outages": "*",
+    "unread": "*",
     "observations": "*",
 }
 STORE_ROWS = {"messages": "account, chat, key, text, raw, timestamp"}
@@ -104,6 +105,8 @@ async def fill_queue(directory: Path, closed: Path, living: Path) -> None:
             if number % 3 == 0:
                 await queue.outbox.mark_sending(row.id, Slot.PRIMARY)
                 await queue.outbox.record(row.id, SendResult(SendOutcome.ACCEPTED, f"ID{number}", 1))
+        unread = RawEvent(ACCOUNT, Slot.BACKUP, 1, 1, 44, b"encrypted" * 9, 3.0)
+        await queue.inbox.put([arrival(message(n), undecryptable=True, event=unread) for n in range(210, 220)])
         outages = [Outage(ACCOUNT, float(n), "connection lost", n + 0.5, n, finished=True) for n in range(20)]
         await queue.outages.save([*outages, Outage(ACCOUNT, 50.0, "it lasts")], [Observation(1.0, 60.0)])
         early = tuple(f"E{number}" for number in range(10))

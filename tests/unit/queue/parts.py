@@ -13,7 +13,7 @@ from support.virtual_time import SeededRandom, VirtualClock
 from tandem.model.account import Account
 from tandem.model.event import EventType
 from tandem.model.ids import AccountId, ChatId, MessageKey, Number, account_id, message_key
-from tandem.model.message import Message, Standing
+from tandem.model.message import Message, RawEvent, Standing
 from tandem.model.outbox import IdempotencyKey, OutboxRow, Text
 from tandem.model.states import Slot
 from tandem.queue.inbox import Arrival, Copy, Entry
@@ -71,8 +71,9 @@ def arrival(
     undecryptable: bool = False,
     aliases: tuple[MessageKey, ...] = (),
     pairs: tuple[tuple[str, str], ...] = (),
+    event: RawEvent | None = None,
 ) -> Arrival:
-    return Arrival(content.account, pairs, lambda _: Entry(content, slot, aliases, undecryptable))
+    return Arrival(content.account, pairs, lambda _: Entry(content, slot, aliases, undecryptable, event))
 
 
 async def put(queue: Queue, *numbers: int, slot: Slot = Slot.PRIMARY, chat: ChatId = ANN) -> list[Copy]:

@@ -59,3 +59,6 @@ SELECT count(*) FROM alerts WHERE seal IS NOT seal(
 SELECT count(*) FROM standings WHERE seal IS NOT seal(
     account, key, chat, status, delivered_at, read_at, stored, untold, created_at
 );
+
+-- name: unread
+SELECT count(*) FROM unread WHERE seal IS NOT seal(digest, slot, code, payload, letter);

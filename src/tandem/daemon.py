@@ -40,6 +40,7 @@ from tandem.monitoring.watchdog import Watchdog
 from tandem.outbound.dispatcher import Dispatcher
 from tandem.outbound.reconciliation import Reconciler
 from tandem.policy import keepalive
+from tandem.policy import pairing as pairing_machine
 from tandem.policy import session_machine as machine
 from tandem.policy.batching import caps
 from tandem.policy.fleet import FleetLimits
@@ -212,6 +213,7 @@ class Daemon:
             max_accounts=settings.api.max_accounts,
             vitals=_vital_limits(settings),
             fleet=FleetLimits(rate=settings.session.logins_per_second),
+            pairing_limits=pairing_machine.Limits(window=settings.session.pairing_window),
         )
         unreadable = Unreadable(
             queue.unread, settings.queue.decrypt_patience, supervisor.awaited, clock=clock, publish=events
@@ -316,7 +318,6 @@ def _limits(settings: Settings) -> machine.Limits:
     return machine.Limits(
         connect_timeout=settings.device.connect_timeout,
         library_retry=session.library_retry,
-        pairing_window=session.pairing_window,
         backoff_first=session.backoff_first,
         backoff_max=session.backoff_max,
         stable_after=session.stable_after,

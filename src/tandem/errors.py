@@ -6,6 +6,7 @@ TandemError
 ├── Transient          may go away by itself: retried with backoff
 │   ├── NotOnline      no session of the account can do this now
 │   ├── Overloaded     a bound is reached: try again later
+│   │   └── TooSoon    asked for again a moment after the last time
 │   └── StoreUnavailable  the store does not answer
 └── Permanent          trying again cannot help
     ├── Rejected       bad input, refused
@@ -50,6 +51,10 @@ class NotOnline(Transient):
 
 class Overloaded(Transient):
     code = "overloaded"
+
+
+class TooSoon(Overloaded):
+    code = "rate_limited"
 
 
 class StoreUnavailable(Transient):

@@ -60,7 +60,7 @@ class SessionSettings(BaseModel):
     logins_per_second: float = Field(8.0, gt=0, description="Logins a second over all accounts, after a burst of 8.")
     restart_intensity: Count = Field(20, description="Crashes of a host within the period that park its slot.")
     restart_period: Seconds = Field(300.0, description="Length of that period in seconds.")
-    pairing_window: Seconds = Field(150.0, description="Seconds a pairing may take before it is given up.")
+    pairing_window: Seconds = Field(600.0, description="Seconds a pairing shows fresh QRs before it is given up.")
 
 
 class QueueSettings(BaseModel):

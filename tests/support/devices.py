@@ -97,6 +97,12 @@ class TwinDevices:
         self.started.append(device)
         return device
 
+    def scanned(self, slot: Slot, jid: str = "12025550123:1@s.whatsapp.net") -> None:
+        """The phone scans what the slot shows: the keys are kept, the library logs in for the first time."""
+        device = self.last(slot)
+        self.paired[device.spec.account.id, slot] = jid
+        device.says(signals.PairSucceeded(jid), signals.Connected())
+
     def last(self, slot: Slot) -> TwinDevice:
         return next(device for device in reversed(self.started) if device.spec.slot is slot)
 
@@ -111,8 +117,10 @@ class TwinDevices:
     def forget_leftover(self, account: Account, slot: Slot) -> None:
         self.journals.pop((account.id, slot), None)
 
-    def quarantine(self, account: Account, slot: Slot, why: str) -> Path | None:  # noqa: ARG002
+    def quarantine(self, account: Account, slot: Slot, why: str, *, journal: bool = False) -> Path | None:  # noqa: ARG002
         self.quarantined.append((account.id, slot))
+        if journal:
+            self.journals.pop((account.id, slot), None)
         self.paired.pop((account.id, slot), None)
         self.broken.discard((account.id, slot))
         return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from tandem.api.context import Access, Context, caller_of, context_of
-from tandem.api.endpoint import Answer, Endpoint
-from tandem.api.inputs import AddAccountBody, PairBody, RestartBody, account_of, body_of, number_of
+from tandem.api.endpoint import Answer, Endpoint, Parameter
+from tandem.api.inputs import AddAccountBody, PairBody, RestartBody, account_of, body_of, choice_of, number_of
 from tandem.api.respond import answer
 from tandem.api.views import (
     AccountAnswer,
@@ -70,6 +70,17 @@ def _first_unpaired(view: AccountView) -> Slot:
     return Slot.PRIMARY if not view.slot(Slot.PRIMARY).device else Slot.BACKUP
 
 
+async def cancel_pairing(request: web.Request) -> web.Response:
+    accounts = context_of(request).parts.accounts
+    account = account_of(request)
+    slot = choice_of(request, "slot", Slot) or _being_paired(accounts.get(account))
+    return answer(AccountAnswer(account=AccountJson.of(await accounts.cancel_pairing(account, slot), full=True)))
+
+
+def _being_paired(view: AccountView) -> Slot:
+    return next((slot.slot for slot in view.slots if slot.pairing), Slot.PRIMARY)
+
+
 async def switch(request: web.Request) -> web.Response:
     view = await context_of(request).parts.accounts.switch(account_of(request))
     return answer(AccountAnswer(account=AccountJson.of(view, full=True)))
@@ -123,6 +134,16 @@ ENDPOINTS = (
         {202: Answer("Started.", PairingAnswer), 200: Answer("Was under way.", PairingAnswer)},
         body=PairBody,
         errors=(400, 404, 409, 413, 429),
+    ),
+    Endpoint(
+        "DELETE",
+        "/api/whatsapp/account/{account}/pair",
+        cancel_pairing,
+        Access.ADMIN,
+        "Cancel a pairing under way.",
+        {200: Answer("The account afterwards.", AccountAnswer)},
+        parameters=(Parameter("slot", "Which slot; else the one being paired.", {"enum": [str(s) for s in Slot]}),),
+        errors=(400, 404),
     ),
     Endpoint(
         "POST",

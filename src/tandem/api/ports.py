@@ -28,7 +28,11 @@ class Accounts(Protocol):
     def get(self, account: AccountId) -> AccountView: ...
 
     async def pair(self, account: AccountId, slot: Slot, method: PairMethod) -> tuple[PairingView, bool]:
-        """Start a pairing, or return the one under way and False. Raises Conflict if the slot is paired."""
+        """Start a pairing, or return the one under way and False. Raises Conflict if the slot is paired, TooSoon."""
+        ...
+
+    async def cancel_pairing(self, account: AccountId, slot: Slot) -> AccountView:
+        """End a pairing under way. Raises NotFound if there is none."""
         ...
 
     async def switch(self, account: AccountId) -> AccountView:

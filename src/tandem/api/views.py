@@ -52,12 +52,24 @@ class Readiness(Json):
     reason: str | None = Field(description="Why it is not ready, in words.")
 
 
+class PairingProgress(Json):
+    method: PairMethod
+    expires_at: int | None = Field(description="When the QR or code that is shown expires; null until there is one.")
+    deadline: int = Field(description="When the whole pairing is given up.")
+
+    @classmethod
+    def of(cls, view: PairingView) -> PairingProgress:
+        expires_at = unix_ms(view.expires_at) if view.text else None
+        return cls(method=view.method, expires_at=expires_at, deadline=unix_ms(view.deadline))
+
+
 class SlotJson(Json):
     slot: Slot
     device: str | None = Field(description="Address of the linked device; null while unpaired.")
     role: Role
     state: SessionState
     reason: str
+    next_step: str = Field(description="What the operator has to do; empty when there is nothing.")
     since: int
     generation: int
     quality: float | None
@@ -67,6 +79,7 @@ class SlotJson(Json):
         description="Longest wait between two pings; null: the library's own 20 to 30 s, or no host runs."
     )
     qr_expires_at: int | None = Field(description="When the QR that is shown now expires; null if none is shown.")
+    pairing: PairingProgress | None = Field(description="The pairing under way; null if there is none.")
 
     @classmethod
     def of(cls, view: SlotView, *, full: bool) -> SlotJson:
@@ -78,6 +91,7 @@ class SlotJson(Json):
             role=view.role,
             state=view.state,
             reason=mask(view.reason),
+            next_step=view.next_step,
             since=unix_ms(view.since),
             generation=view.generation,
             quality=view.quality,
@@ -85,6 +99,7 @@ class SlotJson(Json):
             ping_ms=view.ping_ms,
             keep_alive_seconds=view.keep_alive,
             qr_expires_at=unix_ms(pairing.expires_at) if pairing and shows_qr else None,
+            pairing=PairingProgress.of(pairing) if pairing else None,
         )
 
 

@@ -34,6 +34,8 @@ class EventType(StrEnum):
     MESSAGE_SEND_UNKNOWN = "message_send_unknown"
     MESSAGE_UNDECRYPTABLE = "message_undecryptable"
     PAIRING_STARTED = "pairing_started"
+    PAIRING_STEP = "pairing_step"
+    PAIRING_CANCELLED = "pairing_cancelled"
     PAIRING_FAILED = "pairing_failed"
     PAIRING_SUCCEEDED = "pairing_succeeded"
     BATCH_SAVED = "batch_saved"

@@ -27,6 +27,11 @@ GROUP_SERVER = "g.us"
 _WRITTEN_NUMBER = re.compile(r"\+?[0-9 ().-]+")
 _NOT_A_NUMBER = "not a phone number: write it in international form with its country code, such as +12025550123"
 _ACCOUNT_NAMESPACE = b"tandem account"
+_KEPT_FORMS = (
+    (re.compile(r"^(55\d\d)9(\d{8})$"), r"\1\2"),
+    (re.compile(r"^521(\d{10})$"), r"52\1"),
+    (re.compile(r"^549(\d{10})$"), r"54\1"),
+)
 _SAFE_MESSAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 
 
@@ -86,6 +91,21 @@ class Jid:
         if not at or not server or not name or (colon and not device.isdigit()):
             raise ValueError("not a WhatsApp address: expected user@server")
         return cls(name, server, int(device) if colon else 0)
+
+
+def same_number(number: Number, user: str) -> bool:
+    """Whether the user part of a device's address is this number.
+
+    WhatsApp kept the older form of some numbers: Brazil without its ninth digit, Mexico and Argentina with or without
+    the digit after the country code.
+    """
+    return _kept_form(number.removeprefix("+")) == _kept_form(user)
+
+
+def _kept_form(digits: str) -> str:
+    for written, kept in _KEPT_FORMS:
+        digits = written.sub(kept, digits)
+    return digits
 
 
 def chat_of_number(number: Number) -> ChatId:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tandem.model.reason import Reason
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
@@ -36,7 +38,10 @@ class PairSucceeded:
 
 @dataclass(frozen=True, slots=True)
 class PairFailed:
+    """``cause`` says more than ``reason``, where the library said more."""
+
     reason: str
+    cause: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,8 @@ class SlotView:
     """``since`` in Unix seconds; ``quality`` 0 … 1, None while unknown; ``ping_ms`` the last round trip.
 
     ``keep_alive`` is the longest wait between two pings in seconds, None where the library keeps its own 20 to 30 s;
-    ``quality_detail`` says in words what the quality lacks.
+    ``quality_detail`` says in words what the quality lacks; ``next_step`` what the operator has to do, empty
+    when there is nothing.
     """
 
     slot: Slot
@@ -51,6 +52,7 @@ class SlotView:
     pairing: PairingView | None
     keep_alive: float | None = None
     quality_detail: str = ""
+    next_step: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ _LEVELS: Mapping[EventType, str] = {
     EventType.MESSAGE_SEND_UNKNOWN: "warning",
     EventType.MESSAGE_UNDECRYPTABLE: "error",
     EventType.PAIRING_FAILED: "warning",
+    EventType.PAIRING_STEP: "debug",
     EventType.RATE_LIMIT_DETECTED: "warning",
     EventType.SESSION_OFFLINE: "warning",
     EventType.SESSION_PARKED: "error",

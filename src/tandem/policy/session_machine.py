@@ -4,8 +4,8 @@ Pure: ``decide(session, input, now, chance, limits, admission)`` returns the ses
 to carry out and one sentence that says what was decided and why. Invariants, held for every input in every state:
 
 * every state that is not at rest has a deadline, and its passing leads somewhere;
-* a terminal state starts no host; only ``Restart`` or ``Pair`` (operators) or a ban's end leaves it;
-* a host is started only in CONNECTING and PAIRING, and one at a time: starting follows the end of the one before;
+* a terminal state starts no host; only ``Restart`` (an operator), ``Linked`` (a pairing) or a ban's end leaves it;
+* a host is started only in CONNECTING, and one at a time: starting follows the end of the one before;
 * a login that the fleet does not admit now becomes WAITING with the reason and a deadline.
 """
 
@@ -26,8 +26,8 @@ from tandem.policy.session_values import (
     Hurry,
     Input,
     Limits,
+    Linked,
     NumberBanned,
-    Pair,
     Released,
     Restart,
     SendUnanswered,
@@ -46,8 +46,8 @@ __all__ = [
     "Hurry",
     "Input",
     "Limits",
+    "Linked",
     "NumberBanned",
-    "Pair",
     "Released",
     "Restart",
     "SendUnanswered",
@@ -59,11 +59,11 @@ __all__ = [
     "wants_login",
 ]
 
-_HOSTED = frozenset({S.PAIRING, S.CONNECTING, S.SYNCING, S.ONLINE, S.DEGRADED, S.RECONNECTING})
+_HOSTED = frozenset({S.CONNECTING, S.SYNCING, S.ONLINE, S.DEGRADED, S.RECONNECTING})
 """The states with a host. In any other, what a host says is of the past."""
 
 
-def decide(  # noqa: C901, PLR0911 - the table of tables
+def decide(  # noqa: PLR0911 - the table of tables
     session: Session, event: Input, now: float, chance: float, limits: Limits, *, admission: Admission = FREE
 ) -> Decision:
     """Return what becomes of the session; ``chance`` in [0, 1) is drawn by the caller for jitter.
@@ -71,7 +71,7 @@ def decide(  # noqa: C901, PLR0911 - the table of tables
     ``admission`` is the fleet's word on a login now; it need be asked for only if ``wants_login``.
     """
     match event:
-        case Start() | Pair() | Restart():
+        case Start() | Linked() | Restart():
             return _command(session, event, now, limits, admission)
         case Expired():
             return _expired(session, now, chance, limits, admission)
@@ -91,8 +91,6 @@ def decide(  # noqa: C901, PLR0911 - the table of tables
             return _host_lost(session, reason, now, chance, limits, crashed=False)
         case ActorFailed():
             return _host_lost(session, "a defect in Tandem ended its task", now, chance, limits, crashed=True)
-        case _ if session.state is S.PAIRING:
-            return _pairing(session, event, now, limits)
         case _:
             return _verdict(session, event, now, chance, limits) or _link(session, event, now, chance, limits)
 
@@ -113,8 +111,11 @@ def _command(  # noqa: PLR0911 - a table, one row a return
     session: Session, command: Input, now: float, limits: Limits, admission: Admission
 ) -> Decision:
     match command:
-        case Pair():
-            return _start_pairing(session, now, limits)
+        case Linked():
+            sentence = "linked: logging in"
+            fresh = Session(paired=True, state=session.state, reason=session.reason, since=session.since)
+            connecting = _connecting(fresh, sentence, now, limits)
+            return Decision(connecting, (Effect.STOP_HOST, Effect.START_HOST), sentence)
         case Start() if session.state.terminal:
             return Decision(session, (), f"not started: {session.reason}")
         case Start() if session.state is not S.STOPPED:
@@ -128,13 +129,6 @@ def _command(  # noqa: PLR0911 - a table, one row a return
     clean = Session(paired=True, state=session.state, reason=session.reason, since=session.since)
     connecting = _connecting(clean, "restarted by an operator", now, limits)
     return Decision(connecting, (Effect.STOP_HOST, Effect.START_HOST), "starting afresh: an operator asked for it")
-
-
-def _start_pairing(session: Session, now: float, limits: Limits) -> Decision:
-    if session.paired:
-        return Decision(session, (), "not pairing: the slot is linked already")
-    moved = _moved(session, S.PAIRING, "waiting for a scan", now, limits.pairing_window)
-    return Decision(moved, (Effect.KILL_HOST, Effect.START_PAIRING), "pairing: waiting for the phone to scan")
 
 
 def _log_in(session: Session, sentence: str, now: float, limits: Limits, admission: Admission) -> Decision:
@@ -155,8 +149,6 @@ def _released(session: Session, now: float, limits: Limits, admission: Admission
 
 def _expired(session: Session, now: float, chance: float, limits: Limits, admission: Admission) -> Decision:
     match session.state:
-        case S.PAIRING:
-            return _unpaired(session, "nobody scanned the QR in time", now)
         case S.WAITING | S.CONFLICT | S.BANNED:
             text = {S.WAITING: "trying again", S.CONFLICT: "taking the keys back", S.BANNED: "the ban has ended"}
             return _log_in(session, text[session.state], now, limits, admission)
@@ -201,27 +193,6 @@ def _number_banned(session: Session, seconds: float, now: float) -> Decision:
         return Decision(replace(session, deadline=now + seconds))
     banned = _moved(session, S.BANNED, "the number is banned by WhatsApp", now, seconds)
     return Decision(banned, (Effect.STOP_HOST,), f"the number is banned for {seconds:.0f} s: no login before its end")
-
-
-def _pairing(session: Session, signal: Input, now: float, limits: Limits) -> Decision:
-    match signal:
-        case signals.PairSucceeded():
-            paired = replace(session, paired=True, failures=0)
-            moved = _moved(paired, S.CONNECTING, "linked", now, limits.first_login_timeout)
-            return Decision(moved, (), "linked: logging in for the first time")
-        case (
-            signals.PairFailed(reason=reason) | signals.LoggedOut(reason=reason) | signals.ConnectFailed(reason=reason)
-        ):
-            return _unpaired(session, f"pairing failed: {reason}", now)
-        case signals.Outdated():
-            return _unpaired(session, "pairing failed: WhatsApp refuses this release of the library", now)
-        case signals.Banned():
-            return _unpaired(session, "pairing failed: the number is banned for a while", now)
-    return Decision(session)
-
-
-def _unpaired(session: Session, reason: str, now: float) -> Decision:
-    return Decision(_moved(session, S.UNPAIRED, reason, now), (Effect.KILL_HOST,), reason)
 
 
 def _verdict(session: Session, signal: Input, now: float, chance: float, limits: Limits) -> Decision | None:
@@ -334,8 +305,6 @@ def _host_lost(
 
     Crashes count towards the restart intensity; an outage, however long, never parks a slot.
     """
-    if session.state is S.PAIRING:
-        return _unpaired(session, f"pairing failed: {reason}", now)
     settled = _settled(session, now, limits)
     restarts = settled.restarts.add(now, limits.restart_period) if crashed else settled.restarts
     if restarts.count > limits.restart_intensity:

@@ -19,12 +19,10 @@ class Limits:
     """
 
     connect_timeout: float = 30.0
-    first_login_timeout: float = 10.0
     sync_timeout: float = 30.0
     library_retry: float = 3.0
     degraded_timeout: float = 15.0
     unwell_grace: float = 2.0
-    pairing_window: float = 150.0
     backoff_first: float = 1.0
     backoff_max: float = 60.0
     stable_after: float = 60.0
@@ -66,7 +64,6 @@ class Effect(Enum):
     """What the actor has to do, in order."""
 
     START_HOST = auto()
-    START_PAIRING = auto()
     STOP_HOST = auto()  # disconnect, never log out
     KILL_HOST = auto()
     QUARANTINE_KEYS = auto()
@@ -78,8 +75,10 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """An operator wants to link this slot."""
+class Linked:
+    """A pairing has put a device into this slot's key store; no process runs on it any more."""
+
+    device: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ class Released:
     """The fleet holds logins no more."""
 
 
-Command = Start | Pair | Restart | ActorFailed | Hurry | NumberBanned | Released
+Command = Start | Linked | Restart | ActorFailed | Hurry | NumberBanned | Released
 """What comes from Tandem itself: it counts whichever generation of the host it finds."""
 
 Input = signals.Signal | Command | SendUnanswered | Unwell | Expired | StartFailed

@@ -16,7 +16,9 @@ from tandem.model.states import AccountStatus, Role, SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod, SlotView
 from tandem.policy import failover
 from tandem.policy import session_machine as machine
+from tandem.policy.next_step import next_step
 from tandem.supervision.hearing import Hearing
+from tandem.supervision.pairing import Pairing
 from tandem.supervision.session import Session
 
 _DWELL = 5.0
@@ -31,6 +33,7 @@ class Pair:
         self.account = account
         self.active = Slot.PRIMARY
         self.sessions: dict[Slot, Session] = {}
+        self.pairings: dict[Slot, Pairing] = {}
         self._clock = clock
         self._publish = publish
         self._suspect_after = suspect_after
@@ -129,13 +132,32 @@ class Pair:
         self._move(verdict)
 
     def pair(self, slot: Slot, method: PairMethod) -> tuple[PairingView, bool]:
-        """Start linking a slot, or return the pairing under way and False. Raises Conflict if it is linked."""
-        session = self.sessions[slot]
-        if session.paired:
-            raise Conflict(f"the {slot} is linked already: unlink it on the phone, or remove the account, first")
-        if session.pairing is not None and session.pairing.method is method:
-            return session.pairing, False
-        return session.start_pairing(method), True
+        """Start linking a slot, or return the pairing under way and False. Raises Conflict if it is linked, TooSoon."""
+        return self.pairings[slot].begin(method)
+
+    def cannot_pair(self, slot: Slot) -> str:
+        """Return why a slot cannot be linked now, empty if it can."""
+        if self.sessions[slot].paired:
+            return f"the {slot} is linked already: unlink it on the phone, or remove the account, first"
+        if banned := max(session.banned_for for session in self.sessions.values()):
+            return f"the number is banned by WhatsApp for another {banned / 60:.0f} min: nothing can be linked before"
+        return ""
+
+    def pair_by_itself(self, slot: Slot) -> None:
+        """Start linking a slot by QR because the account is new; nobody asked for it in so many words."""
+        self.pairings[slot].begin(PairMethod.QR, by_itself=True)
+
+    def cancel_pairing(self, slot: Slot) -> bool:
+        """Return whether there was one."""
+        return self.pairings[slot].cancel()
+
+    def linked(self, slot: Slot, device: str, method: PairMethod) -> None:
+        """Let the session take the slot over, and offer the other slot while the phone is still at hand."""
+        self.sessions[slot].tell(machine.Linked(device))
+        other = slot.partner
+        if method is PairMethod.QR and not self.cannot_pair(other):
+            why = f"; it started by itself, since the {slot} has just been linked"
+            self.pairings[other].begin(method, by_itself=True, why=why)
 
     def restart(self, slot: Slot) -> None:
         """Start a slot's host afresh, out of a parked or conflicting state too. Raises Conflict if it is not linked."""
@@ -207,21 +229,27 @@ class Pair:
         )
 
     def _slot_view(self, slot: Slot) -> SlotView:
-        session = self.sessions[slot]
+        session, pairing = self.sessions[slot], self.pairings[slot]
         role = Role.ACTIVE if slot is self.active else Role.STANDBY
+        state, reason, step = session.state, session.reason, next_step(session.state)
+        if pairing.view is not None:
+            state, reason, step = SessionState.PAIRING, "waiting for the phone", next_step(SessionState.PAIRING)
+        elif pairing.failure is not None and not session.paired:
+            state, reason, step = SessionState.UNPAIRED, pairing.failure.words, pairing.failure.next_step
         return SlotView(
             slot=slot,
             device=session.device_jid,
             role=role if session.paired else Role.NONE,
-            state=session.state if session.pairing is None else SessionState.PAIRING,
-            reason=session.reason,
+            state=state,
+            reason=reason,
+            next_step=step,
             since=session.since,
             generation=session.generation,
             quality=session.vitals.quality.score if session.state.connected else None,
             quality_detail=session.vitals.quality.detail if session.state.connected else "",
             ping_ms=session.vitals.ping_ms,
             restarts=max(0, session.starts - 1),
-            pairing=session.pairing,
+            pairing=pairing.view,
             keep_alive=session.vitals.keep_alive,
         )
 

@@ -18,7 +18,6 @@ from tandem.model.account import Account, SlotRecord
 from tandem.model.event import EventType, Publish
 from tandem.model.message import RawEvent
 from tandem.model.states import SessionState
-from tandem.model.views import PairingView, PairMethod
 from tandem.policy import session_machine as machine
 from tandem.policy.fleet import FREE, Admission
 from tandem.policy.intensity import Window
@@ -61,7 +60,6 @@ class Session:
         self.generation = 0
         self.starts = 0
         self.host_started_at: float | None = None
-        self.pairing: PairingView | None = None
         self.since = record.since
         self.name = f"{account.id} {record.slot}"
         self._limits = limits
@@ -117,13 +115,6 @@ class Session:
         """Let the journal of this generation's host forget what is durable; for an older one it no longer matters."""
         if generation == self.generation and self._device is not None:
             self._device.acknowledge(sequence)
-
-    def start_pairing(self, method: PairMethod) -> PairingView:
-        """Begin linking this slot; the QR or the code appears in ``pairing`` as soon as there is one."""
-        deadline = self._ports.clock.now() + self._limits.pairing_window
-        self.pairing = PairingView(self.account.id, self.slot, method, "", 0.0, deadline)
-        self.tell(machine.Pair())
-        return self.pairing
 
     async def run(self) -> None:
         """Handle news and deadlines until cancelled; then the host is ended, without logging out.
@@ -186,33 +177,20 @@ class Session:
 
     def _admission(self, news: machine.Input) -> Admission:
         """Return the fleet's word on a login, asked for only if this may become one. An operator need not ask."""
-        if isinstance(news, machine.Restart) and self.paired:
+        if isinstance(news, machine.Linked) or (isinstance(news, machine.Restart) and self.paired):
             self._ports.fleet.charge(self.name)
         return self._ports.fleet.admit(self.name) if machine.wants_login(self._machine, news) else FREE
 
     def _note(self, news: machine.Input) -> None:
         """Remember what is shown to people but decides nothing."""
         match news:
-            case signals.QrShown(text, expires_in) if self.pairing and self.pairing.method is PairMethod.QR:
-                self._show(text, expires_in)
-            case signals.PairSucceeded(device):
+            case machine.Linked(device):
                 self.device_jid = device
-                self.publish(EventType.PAIRING_SUCCEEDED, f"the {self.slot} is linked")
             case signals.HostEnded(code, reason):
                 self.publish(EventType.HOST_ENDED, f"the {self.slot}'s host ended: {reason}", reason, exit_code=code)
-            case signals.PairFailed(reason):
-                self.publish(EventType.PAIRING_FAILED, f"the {self.slot} could not be linked: {reason}", reason)
-
-    def _show(self, text: str, lasts: float) -> None:
-        if self.pairing is not None:
-            expires = self._ports.clock.now() + lasts
-            old = self.pairing
-            self.pairing = PairingView(old.account, old.slot, old.method, text, expires, old.deadline)
 
     def _moved(self, before: machine.Session, sentence: str) -> None:
         now = self._machine
-        if before.state is SessionState.PAIRING:
-            self.pairing = None
         if before.paired and not now.paired:
             self.device_jid = ""
         self.publish(_event_of(before.state, now.state), f"{self.slot}: {sentence}", now.reason)
@@ -252,9 +230,7 @@ class Session:
     async def _carry_out(self, effect: machine.Effect) -> None:
         match effect:
             case machine.Effect.START_HOST:
-                await self._start_host(pairing=False)
-            case machine.Effect.START_PAIRING:
-                await self._start_host(pairing=True)
+                await self._start_host()
             case machine.Effect.STOP_HOST:
                 await self._end_host(gently=True)
             case machine.Effect.KILL_HOST:
@@ -262,7 +238,7 @@ class Session:
             case machine.Effect.QUARANTINE_KEYS:
                 await asyncio.to_thread(self._ports.devices.quarantine, self.account, self.slot, self.reason)
 
-    async def _start_host(self, *, pairing: bool) -> None:
+    async def _start_host(self) -> None:
         await self._end_host(gently=False)
         self.generation += 1
         self.starts += 1
@@ -272,12 +248,9 @@ class Session:
         timings = self.vitals.begin()
         try:
             await self.import_leftover()
-            spec = DeviceSpec(self.account, self.slot, generation, pairing, timings)
+            spec = DeviceSpec(self.account, self.slot, generation, timings=timings)
             self._device = await self._ports.devices.start(spec, listener)
             self.host_started_at = self._ports.clock.now()
-            if pairing and self.pairing and self.pairing.method is PairMethod.CODE:
-                code = await self._device.pair_by_code(self.account.number, self._limits.connect_timeout)
-                self._show(code, self._limits.pairing_window)
         except DataUnusable as error:
             self._news.put_nowait(_News(generation, signals.LoggedOut(str(error), on_connect=False)))
         except TandemError as error:
@@ -313,4 +286,4 @@ class Session:
 def _event_of(before: SessionState, after: SessionState) -> EventType:
     if before.connected != after.connected:
         return EventType.SESSION_ONLINE if after.connected else EventType.SESSION_OFFLINE
-    return EventType.PAIRING_STARTED if after is SessionState.PAIRING else EventType.SESSION_STATE
+    return EventType.SESSION_STATE

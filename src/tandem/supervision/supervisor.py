@@ -14,15 +14,17 @@ from tandem.clock import Clock, Random
 from tandem.errors import Conflict, DataUnusable, NotFound
 from tandem.model.account import Account, SlotRecord
 from tandem.model.event import EventType, Publish
-from tandem.model.ids import AccountId, Number, account_id, masked
+from tandem.model.ids import AccountId, Jid, Number, account_id, masked, same_number
 from tandem.model.message import DecodedMessage, RawEvent
 from tandem.model.states import SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod
+from tandem.policy import pairing as pairing_machine
 from tandem.policy import session_machine as machine
 from tandem.policy.fleet import FleetLimits
 from tandem.queue.registry import Registry
 from tandem.supervision.account import Pair
 from tandem.supervision.fleet import Fleet
+from tandem.supervision.pairing import Pairing, PairingPorts
 from tandem.supervision.session import Session, SessionPorts
 from tandem.supervision.vitals import VitalLimits
 from tandem.whatsapp.port import DeviceFactory
@@ -69,6 +71,7 @@ class Supervisor:
         *,
         suspect_after: float,
         max_accounts: int,
+        pairing_limits: pairing_machine.Limits | None = None,
         vitals: VitalLimits | None = None,
         fleet: FleetLimits = FleetLimits(),  # noqa: B008 - frozen
     ) -> None:
@@ -76,6 +79,7 @@ class Supervisor:
         self._suspect_after = suspect_after
         self._max_accounts = max_accounts
         self._vitals = vitals or VitalLimits()
+        self._pairing_limits = pairing_limits or pairing_machine.Limits()
         self._ports = ports
         self._fleet = Fleet(fleet, ports.clock, ports.publish, self._linked, self._released)
         self._members: dict[AccountId, _Member] = {}
@@ -118,7 +122,7 @@ class Supervisor:
         self._in_background(self._ports.save_account(account))
         self._ports.publish(EventType.ACCOUNT_ADDED, "account added", account=identity)
         if not member.pair.sessions[Slot.PRIMARY].paired:
-            member.pair.pair(Slot.PRIMARY, PairMethod.QR)
+            member.pair.pair_by_itself(Slot.PRIMARY)
         return member.pair.view(), True
 
     def list(self) -> Sequence[AccountView]:
@@ -139,6 +143,12 @@ class Supervisor:
 
     async def pair(self, account: AccountId, slot: Slot, method: PairMethod) -> tuple[PairingView, bool]:
         return self._member(account).pair.pair(slot, method)
+
+    async def cancel_pairing(self, account: AccountId, slot: Slot) -> AccountView:
+        pair = self._member(account).pair
+        if not pair.cancel_pairing(slot):
+            raise NotFound(f"no pairing of the {slot} slot is under way")
+        return pair.view()
 
     async def switch(self, account: AccountId) -> AccountView:
         pair = self._member(account).pair
@@ -205,8 +215,25 @@ class Supervisor:
             for record in current
         ]
         pair.adopt(sessions[0], sessions[1], partial(ports.behind, account.id))
+        pair.pairings = self._pairings(pair)
         self._members[account.id] = _Member(pair)
         return self._members[account.id]
+
+    def _pairings(self, pair: Pair) -> dict[Slot, Pairing]:
+        ports = self._ports
+
+        def of(slot: Slot) -> Pairing:
+            pairing_ports = PairingPorts(
+                devices=ports.devices,
+                publish=ports.publish,
+                clock=ports.clock,
+                linked=pair.linked,
+                refusal=pair.cannot_pair,
+                import_leftover=pair.sessions[slot].import_leftover,
+            )
+            return Pairing(pair.account, slot, self._pairing_limits, pairing_ports)
+
+        return {slot: of(slot) for slot in Slot}
 
     async def _current(self, account: Account, slot: Slot, record: SlotRecord | None) -> SlotRecord:
         """The slot as its key store has it; an unusable store is set aside, and the slot says so."""
@@ -217,12 +244,19 @@ class Supervisor:
             await asyncio.to_thread(devices.quarantine, account, slot, str(error))
             now = self._ports.clock.now()
             return SlotRecord(account.id, slot, "", SessionState.LOGGED_OUT, f"{error}; link it again", now)
+        if device and not same_number(account.number, Jid.parse(device).user):
+            words = pairing_machine.WRONG_PHONE.words
+            await asyncio.to_thread(devices.quarantine, account, slot, words, journal=True)
+            return SlotRecord(account.id, slot, "", SessionState.LOGGED_OUT, words, self._ports.clock.now())
         if record is None:
             return SlotRecord(account.id, slot, device, SessionState.STOPPED, "", self._ports.clock.now())
+        if device and record.state is SessionState.LOGGED_OUT:  # linked anew, and killed before that was written down
+            return replace(record, device=device, state=SessionState.STOPPED, reason="")
         return replace(record, device=device)
 
     def _launch(self, member: _Member, slot: Slot) -> None:
         self._employ(member, f"session {slot}", member.pair.sessions[slot].run)
+        self._employ(member, f"pairing {slot}", member.pair.pairings[slot].run)
 
     def _serve(self, member: _Member) -> None:
         self._employ(member, "outbound", lambda: self._ports.serve(member.pair))

@@ -140,11 +140,14 @@ class HostFactory:
         except OSError as error:
             raise DataUnusable(f"the {slot}'s journal cannot be emptied: {error.strerror or error}") from None
 
-    def quarantine(self, account: Account, slot: Slot, why: str) -> Path | None:
-        """Move a slot's key store aside. A journal that holds messages stays: they are the account's, not the keys'."""
+    def quarantine(self, account: Account, slot: Slot, why: str, *, journal: bool = False) -> Path | None:
+        """Move a slot's key store aside. A journal that holds messages stays: they are the account's, not the keys'.
+
+        ``journal``: it goes as well, for the keys were somebody else's.
+        """
         store = self._store(account, slot)
         files = [store.with_suffix(suffix) for suffix in _STORE_SUFFIXES]
-        if not self._holds_messages(account, slot):
+        if journal or not self._holds_messages(account, slot):
             files.append(self._journal(account, slot))
         files = [file for file in files if file.exists()]
         if not files:

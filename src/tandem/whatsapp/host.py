@@ -38,7 +38,7 @@ MAX_BACKLOG = 256 * 1024 * 1024
 
 _PR_SET_PDEATHSIG = 1
 _DISCONNECT_SECONDS = 1.0
-_FAILED_PAIRING = ("err", "timeout")
+_FAILED_PAIRING = ("err", "timeout", "passkey")
 
 
 class Host:

@@ -105,6 +105,9 @@ class DeviceFactory(Protocol):
     def forget_leftover(self, account: Account, slot: Slot) -> None:
         """Drop the journal, after its events became durable."""
 
-    def quarantine(self, account: Account, slot: Slot, why: str) -> Path | None:
-        """Move a slot's key store aside, never deleting it. Returns where it is now."""
+    def quarantine(self, account: Account, slot: Slot, why: str, *, journal: bool = False) -> Path | None:
+        """Move a slot's key store aside, never deleting it. Returns where it is now.
+
+        ``journal``: its journal too, whatever it holds, for it is not this account's.
+        """
         ...

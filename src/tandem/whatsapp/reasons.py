@@ -10,22 +10,9 @@ import re
 from dataclasses import dataclass
 
 from tandem.model.outbox import SendOutcome
+from tandem.model.reason import LINK_AGAIN, LINK_WITHOUT_PASSKEY, NOTHING, PAIR_AGAIN, UPGRADE, WAIT_FOR_BAN, Reason
 from tandem.model.signals import Banned, ConnectFailed, LoggedOut, Outdated, PairFailed, Signal
 from tandem.whatsapp.exits import ExitCode, exit_words
-
-NOTHING = "nothing: Tandem starts it again by itself"
-LINK_AGAIN = "link this slot again: scan its QR with the phone"
-UPGRADE = "upgrade Tandem: WhatsApp refuses this release of its library"
-WAIT_FOR_BAN = "wait for the end of the ban, then send less and to people who know the number"
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """``key`` is stable and public, ``words`` say what happened, ``next_step`` what the operator has to do."""
-
-    key: str
-    words: str
-    next_step: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +79,7 @@ ENDINGS = {
     ExitCode.REDIRECT_FAILED: ("redirect_failed", "use the library's known release, or do not ask for an emulator"),
     ExitCode.STORE_UNUSABLE: ("store_unusable", "put the key store aside and link this slot again"),
     ExitCode.JOURNAL_UNUSABLE: ("journal_unusable", "check the data directory's disk and permissions"),
-    ExitCode.PAIRING_ENDED: ("pairing_ended", "begin the pairing again"),
+    ExitCode.PAIRING_ENDED: ("pairing_ended", PAIR_AGAIN),
     ExitCode.PROTOCOL_BROKEN: ("protocol_broken", "report this: daemon and host are of different releases"),
     ExitCode.BACKLOG: ("backlog", "check the disk: the queue does not take events fast enough"),
     ExitCode.DIAL_FAILED: ("dial_failed", "check the network: " + NOTHING),
@@ -123,6 +110,42 @@ def ending(code: int, last_words: str = "", printed: str = "") -> Reason:
     words = exit_words(code)
     detail = f": {last_words}" if last_words and not last_words.startswith(words) else ""
     return Reason(key, last_words if last_words.startswith(words) else words + detail, next_step)
+
+
+QR_RAN_OUT = Reason("ran_out", "the texts to scan have run out, or the connection was lost", NOTHING)
+PASSKEY = Reason(
+    "passkey_demanded",
+    "this account demands a passkey for linking, which the library cannot give",
+    LINK_WITHOUT_PASSKEY,
+)
+PAIRING_STATUS = {
+    "timeout": QR_RAN_OUT,
+    "error": Reason("disagreed", "the phone and the library did not agree on the linking", PAIR_AGAIN),
+    "err-client-outdated": Reason("outdated", "WhatsApp refuses this release of the library", UPGRADE),
+    "err-unexpected-state": Reason("unexpected", "the connection was not one that waits for a scan", PAIR_AGAIN),
+    "err-scanned-without-multidevice": Reason(
+        "old_phone", "the phone's WhatsApp knows no linked devices", "update WhatsApp on the phone, then pair again"
+    ),
+    "passkey-request": PASSKEY,
+    "passkey-confirmation": PASSKEY,
+}
+"""The words with which the library's QR channel ends or gives up (whatsmeow ``qrchan.go``)."""
+
+_PAIRING_ENDED = "the pairing ended: "  # so the host writes it
+
+
+def pairing_refusal(signal: Signal) -> Reason | None:
+    """Return why linking cannot succeed, if this is what a signal of a pairing process means."""
+    match signal:
+        case PairFailed(reason=words, cause=cause):
+            return cause or Reason("refused", words, PAIR_AGAIN)
+        case LoggedOut(reason=words) | ConnectFailed(reason=words):
+            return Reason("login_refused", words, PAIR_AGAIN)
+        case Outdated():
+            return PAIRING_STATUS["err-client-outdated"]
+        case Banned(code=words):
+            return Reason("banned", f"WhatsApp banned the number for a while: {words}", WAIT_FOR_BAN)
+    return None
 
 
 _BAN_LINE = re.compile(r"^Temporary ban connect failure: <failure\b(?P<attributes>[^>]*)")
@@ -160,7 +183,8 @@ def last_signal(code: int, last_words: str, ban: Banned | None) -> Signal | None
     ``ban`` is what ``ban_in_log_line`` found, if anything.
     """
     if code == ExitCode.PAIRING_ENDED:
-        return PairFailed(last_words or exit_words(code))
+        status = last_words.removeprefix(_PAIRING_ENDED)
+        return PairFailed(last_words or exit_words(code), PAIRING_STATUS.get(status))
     if code != ExitCode.POISONED:
         return None
     if "TemporaryBan" in last_words:

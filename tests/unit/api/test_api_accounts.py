@@ -22,6 +22,8 @@ SLOT_KEYS = {
     "pingMs",
     "keepAliveSeconds",
     "qrExpiresAt",
+    "nextStep",
+    "pairing",
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from tandem.clock import Clock
-from tandem.errors import Conflict, NotFound, Overloaded
+from tandem.errors import Conflict, NotFound, Overloaded, TooSoon
 from tandem.model.account import Account
 from tandem.model.event import EventType
 from tandem.model.ids import AccountId, ChatId, Number, account_id
@@ -81,6 +81,7 @@ class FakeAccounts:
     events: EventStream
     views: dict[AccountId, AccountView] = field(default_factory=dict)
     broken: Exception | None = None
+    too_soon: float = 0.0
 
     async def add(self, name: str, number: Number) -> tuple[AccountView, bool]:
         if self.broken:
@@ -109,13 +110,22 @@ class FakeAccounts:
         view = self.get(account).slot(slot)
         if view.device:
             raise Conflict(f"the {slot} slot is paired already")
-        if view.pairing:
+        if view.pairing and view.pairing.method is method:
             return view.pairing, False
+        if self.too_soon:
+            raise TooSoon("started a moment ago", self.too_soon)
         now = self.clock.now()
         pairing = PairingView(account, slot, method, "", 0.0, now + 150)
         self.put(account, replace(view, state=SessionState.PAIRING, pairing=pairing, since=now))
         self.events(EventType.PAIRING_STARTED, "Pairing started", account=account, slot=slot)
         return pairing, True
+
+    async def cancel_pairing(self, account: AccountId, slot: Slot) -> AccountView:
+        view = self.get(account).slot(slot)
+        if view.pairing is None:
+            raise NotFound(f"no pairing of the {slot} slot is under way")
+        self.put(account, replace(view, pairing=None, state=SessionState.UNPAIRED, reason="the pairing was cancelled"))
+        return self.get(account)
 
     async def switch(self, account: AccountId) -> AccountView:
         view = self.get(account)

@@ -39,7 +39,7 @@ SIGNALS: list[machine.Input] = [
 ]
 COMMANDS: list[machine.Input] = [
     machine.Start(),
-    machine.Pair(),
+    machine.Linked("1@s.whatsapp.net"),
     machine.Restart(),
     machine.ActorFailed(),
     machine.Hurry(),
@@ -56,7 +56,6 @@ INPUTS = [
 ]
 ADMISSIONS = [FREE, Admission(4.0, "its turn comes"), Admission(5.0, "all logins are held", held=True)]
 NO_HOST = {*SessionState} - {
-    SessionState.PAIRING,
     SessionState.CONNECTING,
     SessionState.SYNCING,
     SessionState.ONLINE,
@@ -65,6 +64,7 @@ NO_HOST = {*SessionState} - {
 }
 AT_REST = {
     SessionState.UNPAIRED,
+    SessionState.PAIRING,  # of the pairing machine, never of this one
     SessionState.ONLINE,
     SessionState.LOGGED_OUT,
     SessionState.OUTDATED,
@@ -94,17 +94,17 @@ def _check(before: Session, event: machine.Input, now: float, chance: float, adm
         assert session.since == now
     assert (session.deadline > 0) == (session.state not in AT_REST)
     assert not session.state.terminal or session.reason
-    starts = [effect for effect in effects if effect in {Effect.START_HOST, Effect.START_PAIRING}]
-    assert len(starts) <= 1
+    starts = effects.count(Effect.START_HOST)
+    assert starts <= 1
     if starts:
-        assert session.state in {SessionState.CONNECTING, SessionState.PAIRING}
+        assert session.state is SessionState.CONNECTING
         assert before.state in NO_HOST or effects[0] in {Effect.STOP_HOST, Effect.KILL_HOST}, "two hosts at once"
-    if Effect.START_HOST in effects and not isinstance(event, machine.Restart):
+    if Effect.START_HOST in effects and not isinstance(event, machine.Restart | machine.Linked):
         assert machine.wants_login(before, event)
         assert not admission.wait, "a login that was not admitted"
     if before.state not in NO_HOST and session.state in NO_HOST and not _host_is_gone(event):
         assert effects[0] in {Effect.STOP_HOST, Effect.KILL_HOST}, "a host that nobody ends"
-    operator_or_end = isinstance(event, machine.Pair | machine.Restart) or (
+    operator_or_end = isinstance(event, machine.Linked | machine.Restart) or (
         isinstance(event, machine.Expired) and before.state is SessionState.BANNED
     )
     if before.state.terminal and not operator_or_end:
@@ -242,21 +242,12 @@ def test_being_logged_out_sets_the_keys_aside_and_keeps_the_cause() -> None:
     assert decision.session.state is SessionState.LOGGED_OUT
     assert Effect.QUARANTINE_KEYS in decision.effects
     assert decision.session.reason == "device removed"
-    assert decide(decision.session, machine.Pair(), 102.0, 0.5, LIMITS).effects[-1] is Effect.START_PAIRING
+    linked = decide(decision.session, machine.Linked("1@s.whatsapp.net"), 102.0, 0.5, LIMITS)
+    assert (linked.session.state, linked.effects[-1]) == (SessionState.CONNECTING, Effect.START_HOST)
 
 
-@pytest.mark.parametrize(
-    "failure", [signals.PairFailed("timeout"), signals.HostEnded(1, "ended"), machine.Expired(), signals.Outdated()]
-)
-def test_a_failed_pairing_ends_unpaired_with_its_host_gone(failure: machine.Input) -> None:
-    pairing = _run(machine.Pair(), paired=False)
-    decision = decide(pairing, failure, 101.0, 0.5, LIMITS)
-    assert decision.session.state is SessionState.UNPAIRED
-    assert Effect.KILL_HOST in decision.effects
-
-
-def test_pairing_leads_online_without_counting_as_a_failure() -> None:
-    session = _run(machine.Pair(), signals.PairSucceeded("1@s.whatsapp.net"), signals.Connected(), paired=False)
+def test_a_device_just_linked_comes_online_without_counting_as_a_failure() -> None:
+    session = _run(machine.Linked("1@s.whatsapp.net"), signals.Connected(), paired=False)
     assert (session.state, session.paired, session.failures) == (SessionState.ONLINE, True, 0)
 
 

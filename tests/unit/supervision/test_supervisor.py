@@ -18,12 +18,14 @@ from tandem.model.message import RawEvent
 from tandem.model.outbox import SendOutcome, Text
 from tandem.model.states import AccountStatus, Role, SessionState, Slot
 from tandem.model.views import PairMethod
+from tandem.policy.pairing import Limits as PairingLimits
 from tandem.policy.session_machine import Limits
 from tandem.supervision.account import Pair
 from tandem.supervision.supervisor import Supervisor, SupervisorPorts
 
 NUMBER = Number("+12025550123")
 ACCOUNT = account_id(NUMBER)
+PAIRING = PairingLimits()
 
 
 class TwinRegistry:
@@ -68,7 +70,7 @@ class World:
             serve=self._serve,
             save_account=self._stored,
         )
-        return Supervisor(self.limits, ports, suspect_after=2.0, max_accounts=3)
+        return Supervisor(self.limits, ports, suspect_after=2.0, max_accounts=3, pairing_limits=PAIRING)
 
     def names(self) -> list[EventType]:
         return [name for name, _ in self.events]
@@ -275,7 +277,11 @@ async def test_adding_a_number_starts_pairing_and_adding_it_again_changes_nothin
     assert pairing is not None
     assert pairing.text == "fictional"
     assert (await supervisor.pair(ACCOUNT, Slot.PRIMARY, PairMethod.QR))[1] is False
-    device.says(signals.PairSucceeded("12025550123:1@s.whatsapp.net"), signals.Connected())
+    world.devices.scanned(Slot.PRIMARY)
+    await _settle()
+    session = world.devices.last(Slot.PRIMARY)
+    assert (session.spec.pairing, device.alive) == (False, False)
+    session.says(signals.Connected())
     await _settle()
     slot = supervisor.get(ACCOUNT).slot(Slot.PRIMARY)
     assert (slot.state, slot.role, slot.pairing) == (SessionState.ONLINE, Role.ACTIVE, None)
@@ -289,7 +295,7 @@ async def test_a_pairing_nobody_scans_ends_and_can_be_started_again() -> None:
     world = World()
     supervisor = world.supervisor()
     await supervisor.add("Shop", NUMBER)
-    await asyncio.sleep(world.limits.pairing_window + 1)
+    await asyncio.sleep(PAIRING.window + 1)
     slot = supervisor.get(ACCOUNT).slot(Slot.PRIMARY)
     assert (slot.state, slot.pairing) == (SessionState.UNPAIRED, None)
     assert not world.devices.last(Slot.PRIMARY).alive

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from tandem.api.context import Access, Context, caller_of, context_of
-from tandem.api.endpoint import Answer, Endpoint, Parameter
-from tandem.api.inputs import AddAccountBody, PairBody, RestartBody, account_of, body_of, choice_of, number_of
-from tandem.api.respond import answer
-from tandem.api.views import (
+from tandem.api.account_views import (
     AccountAnswer,
     AccountDetailAnswer,
     AccountDetailJson,
     AccountJson,
     AccountsAnswer,
     AddedAnswer,
-    Done,
     PairingAnswer,
     PairingJson,
 )
+from tandem.api.context import Access, Context, caller_of, context_of
+from tandem.api.endpoint import Answer, Endpoint, Parameter
+from tandem.api.inputs import AddAccountBody, PairBody, RestartBody, account_of, body_of, choice_of, number_of
+from tandem.api.respond import answer
+from tandem.api.views import Done
 from tandem.errors import Conflict
 from tandem.model.ids import Number, account_id
 from tandem.model.states import Slot

@@ -65,14 +65,6 @@ class RestartBody(BaseModel):
     slot: Slot
 
 
-class SendBody(BaseModel):
-    """``message`` is text, as it shall appear on the other phone."""
-
-    model_config = ConfigDict(strict=True)
-
-    message: Annotated[str, StringConstraints(min_length=1, max_length=65_536)]
-
-
 async def body_of(request: web.Request, model: type[Model], *, optional: bool = False) -> Model:
     """Return the JSON body as a value. Raises Rejected, naming the field; ``optional`` takes no body for ``{}``."""
     try:
@@ -92,13 +84,18 @@ def _in_words(error: ValidationError) -> str:
     problems = error.errors(include_input=False, include_url=False, include_context=False)
     if any(problem["type"] == "json_invalid" for problem in problems):
         return f"the body is not valid JSON ({problems[0]['msg'].removeprefix('Invalid JSON: ')})"
-    if any(not problem["loc"] for problem in problems):
+    if any(not problem["loc"] and problem["type"] != "value_error" for problem in problems):
         return "the body has to be a JSON object"
-    return "; ".join(f"{'.'.join(map(str, problem['loc']))}: {_sentence(problem['msg'])}" for problem in problems)
+    return "; ".join(f"{_place(problem['loc'])}{_sentence(problem['msg'])}" for problem in problems)
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return f"{'.'.join(map(str, location))}: " if location else ""
 
 
 def _sentence(message: str) -> str:
-    return message[:1].lower() + message[1:]
+    words = message.removeprefix("Value error, ")
+    return words[:1].lower() + words[1:]
 
 
 def number_of(written: str) -> Number:
@@ -125,7 +122,12 @@ def account_of(request: web.Request) -> AccountId:
 
 def chat_of(request: web.Request) -> ChatId:
     """Return the canonical chat of the path, given as phone number, WhatsApp address or group id."""
-    text = request.match_info["chat"].strip()
+    return read_chat(request.match_info["chat"])
+
+
+def read_chat(written: str) -> ChatId:
+    """Return the canonical form of a chat. Raises Rejected."""
+    text = written.strip()
     if "@" in text:
         return _chat_of_address(text)
     if _GROUP.fullmatch(text):

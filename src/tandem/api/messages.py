@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from hashlib import sha256
 from typing import TypeVar
 
 from aiohttp import web
@@ -12,14 +11,11 @@ from aiohttp import web
 from tandem.api.context import Access, Context, caller_of, context_of
 from tandem.api.cursor import Cursor
 from tandem.api.endpoint import Answer, Endpoint, Parameter
-from tandem.api.inputs import SendBody, account_of, body_of, chat_of, idempotency_key_of, integer_of, limit_of
+from tandem.api.inputs import account_of, chat_of, integer_of, limit_of
 from tandem.api.message_views import ChatJson, ChatsAnswer, MessageJson, MessagesAnswer
 from tandem.api.respond import answer
-from tandem.api.views import OutboxAnswer, SendAnswer
-from tandem.errors import NotFound, Rejected, StoreUnavailable
+from tandem.errors import Rejected, StoreUnavailable
 from tandem.model.ids import AccountId, ChatId
-from tandem.model.outbox import IdempotencyKey, OutboxRow, Text
-from tandem.model.states import AccountStatus, OutboxState
 from tandem.store.port import Store, StoredMessage
 
 _MOST = 1000
@@ -76,37 +72,6 @@ async def _older(
     return found or await store.messages(account, chat, limit, place.time + 1)
 
 
-async def send(request: web.Request) -> web.Response:
-    """The message is on disk when this answers 202; with a used ``Idempotency-Key`` it is the one sent before."""
-    context, account = context_of(request), account_of(request)
-    chat, key = chat_of(request), idempotency_key_of(request)
-    view = context.parts.accounts.get(account)
-    body = await body_of(request, SendBody)
-    request_digest = sha256(f"{chat}\n{body.message}".encode()).digest()
-    named = None if key is None else IdempotencyKey(key, request_digest)
-    row, new = await context.parts.outgoing.accept(account, chat, Text(body.message), named)
-    result = SendAnswer(id=row.id, status=row.state, note=_note(row, view.status), idempotent=not new)
-    return answer(result, status=202, headers={"Location": f"/api/whatsapp/outbox/{row.id}"})
-
-
-def _note(row: OutboxRow, status: AccountStatus) -> str | None:
-    if row.state is not OutboxState.QUEUED:
-        return None
-    if status is AccountStatus.UNPAIRED:
-        return "the account is not paired yet; the message goes out once it is, or expires"
-    if status is AccountStatus.OFFLINE:
-        return "the account is offline; the message goes out when it is back, or expires"
-    return None
-
-
-async def get_outbox(request: web.Request) -> web.Response:
-    outbox_id = request.match_info["outbox"]
-    if len(outbox_id) > _LONGEST_ID:
-        raise NotFound("no such message; the id is the one that the send answered with")
-    row = await context_of(request).parts.outgoing.get(outbox_id)
-    return answer(OutboxAnswer.of(row, full=caller_of(request).admin))
-
-
 _LIMIT = Parameter("limit", f"Most entries, up to {_MOST}.", {"type": "integer", "minimum": 1})
 
 ENDPOINTS = (
@@ -138,25 +103,5 @@ ENDPOINTS = (
             ),
         ),
         errors=(400, 404, 503),
-    ),
-    Endpoint(
-        "POST",
-        "/api/whatsapp/send/{account}/{chat}",
-        send,
-        Access.ADMIN,
-        "Send a text message. The chat is a phone number, an address or a group's id.",
-        {202: Answer("Committed to the outbox; ``Location`` tells where to follow it.", SendAnswer)},
-        body=SendBody,
-        parameters=(Parameter("Idempotency-Key", "The same key sends the same message only once.", place="header"),),
-        errors=(400, 404, 409, 413, 429, 503),
-    ),
-    Endpoint(
-        "GET",
-        "/api/whatsapp/outbox/{outbox}",
-        get_outbox,
-        Access.READ,
-        "What became of a message that was sent.",
-        {200: Answer("Its state.", OutboxAnswer)},
-        errors=(404,),
     ),
 )

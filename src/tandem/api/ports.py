@@ -10,7 +10,7 @@ from typing import Protocol
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId, ChatId, Number
 from tandem.model.outage import Outage
-from tandem.model.outbox import Content, IdempotencyKey, IfUnknown, OutboxRow
+from tandem.model.outbox import Content, IdempotencyKey, IfUnknown, OutboxRow, Target, Wanted
 from tandem.model.states import Slot
 from tandem.model.views import AccountView, PairingView, PairMethod
 from tandem.queue.dead_letters import DeadLetter
@@ -71,8 +71,28 @@ class Outgoing(Protocol):
         """Return the row that this request made before, if it did. Raises Conflict if the key came with another."""
         ...
 
+    async def known(self, account: AccountId, chat: ChatId, message_id: str) -> Sequence[Target]:
+        """Return the chat's messages of this id that were sent from here or are not in the store yet."""
+        ...
+
     async def get(self, outbox_id: str) -> OutboxRow:
-        """Raise NotFound if there is none."""
+        """Raise NotFound if there is none, as do the three acts."""
+        ...
+
+    async def page(self, wanted: Wanted, limit: int) -> tuple[Sequence[OutboxRow], int | None]:
+        """Return rows, newest first, and where the next page begins, None when there is none."""
+        ...
+
+    async def cancel(self, outbox_id: str) -> OutboxRow:
+        """Raise Conflict unless it is queued."""
+        ...
+
+    async def resend(self, outbox_id: str) -> OutboxRow:
+        """Raise Conflict unless it is unknown."""
+        ...
+
+    async def give_up(self, outbox_id: str) -> OutboxRow:
+        """Raise Conflict unless it is unknown."""
         ...
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
 from tandem.api.masking import shown
 from tandem.model.event import VERSION, Event
-from tandem.model.outbox import OutboxRow
-from tandem.model.states import OutboxState, Slot
+from tandem.model.outbox import Content, IfUnknown, MarkRead, OutboxRow, Reaction, Reply, Revoke, Text
+from tandem.model.states import AccountStatus, OutboxState, Slot
 
 
 class Json(BaseModel):
@@ -53,43 +53,6 @@ class Readiness(Json):
 class PendingAnswer(Done):
     status: Literal["pending"] = "pending"
     detail: str
-
-
-class SendAnswer(Done):
-    id: str
-    status: OutboxState
-    note: str | None = Field(default=None, description="What keeps it from being sent at once; absent otherwise.")
-    idempotent: bool = Field(default=False, description="True when the key was used before; absent otherwise.")
-
-
-class OutboxAnswer(Done):
-    id: str
-    account: str
-    chat: str
-    status: OutboxState
-    reason: str
-    created_at: int
-    updated_at: int
-    expires_at: int
-    message_id: str | None
-    slot: Slot | None
-    attempts: int
-
-    @classmethod
-    def of(cls, row: OutboxRow, *, full: bool) -> OutboxAnswer:
-        return cls(
-            id=row.id,
-            account=row.account,
-            chat=shown(row.chat, full=full),
-            status=row.state,
-            reason=row.reason,
-            created_at=unix_ms(row.created_at),
-            updated_at=unix_ms(row.updated_at),
-            expires_at=unix_ms(row.expires_at),
-            message_id=row.message_id or None,
-            slot=row.slot,
-            attempts=row.attempts,
-        )
 
 
 class EventJson(Json):

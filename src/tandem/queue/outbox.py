@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from tandem.clock import Clock, Random
 from tandem.errors import Conflict, NotFound, Overloaded, Rejected
 from tandem.model.ids import AccountId, ChatId
-from tandem.model.outbox import Content, IdempotencyKey, IfUnknown, OutboxRow, SendOutcome, SendResult, Wanted
+from tandem.model.outbox import Content, IdempotencyKey, IfUnknown, OutboxRow, SendOutcome, SendResult, Target, Wanted
 from tandem.model.states import OutboxState, Slot
 from tandem.policy.outbox import Input
 from tandem.queue import outbox_rows as rows
@@ -26,6 +26,7 @@ from tandem.queue.inbox import Inbox, Verdict
 from tandem.queue.outbox_content import dump
 from tandem.queue.outbox_rows import SQL, Move
 from tandem.queue.own_messages import keep_sent
+from tandem.queue.references import known
 from tandem.sqlite_schema import seal
 
 _KEY_BYTES = 32
@@ -148,6 +149,10 @@ class Outbox:
         """How many rows are in each state."""
         found = await self._database.read(lambda connection: connection.execute(SQL["counts"]).fetchall())
         return {rows.STATES[state]: count for state, count in found}
+
+    async def known(self, account: AccountId, chat: ChatId, message_id: str) -> Sequence[Target]:
+        """Return the chat's messages of this id that were sent from here or are not in the store yet."""
+        return await self._database.read(lambda connection: known(connection, account, chat, message_id))
 
     async def page(self, wanted: Wanted, limit: int) -> tuple[Sequence[OutboxRow], int | None]:
         """Return rows, newest first, and where the next page begins, None when there is none."""

@@ -27,11 +27,6 @@ def load(form: str) -> Content:
     return reader(fields)
 
 
-def kind_of(content: Content) -> str:
-    """Return the stable word for what this is: ``text reply reaction revoke read``."""
-    return str(_form(content)["kind"])
-
-
 def _form(content: Content) -> dict[str, object]:
     match content:
         case Text(text):

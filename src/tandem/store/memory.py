@@ -85,6 +85,11 @@ class MemoryStore:
             found = [stored for stored in found if stored.message.timestamp < before]
         return found[-limit:]
 
+    async def find(self, account: AccountId, chat: ChatId, message_id: str) -> Sequence[StoredMessage]:
+        self._answer()
+        found = self._messages.get((account, chat), {}).values()
+        return [stored for stored in found if stored.message.message_id == message_id]
+
     async def events(
         self,
         limit: int,

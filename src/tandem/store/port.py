@@ -102,6 +102,10 @@ class Store(Protocol):
         """
         ...
 
+    async def find(self, account: AccountId, chat: ChatId, message_id: str) -> Sequence[StoredMessage]:
+        """Return the chat's messages of this id: one or none, but in a group any member may choose any id."""
+        ...
+
     async def events(
         self,
         limit: int,

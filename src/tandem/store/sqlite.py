@@ -14,7 +14,7 @@ from tandem.clock import Clock
 from tandem.message_row import message_of, sealed_row, standing_of
 from tandem.model.account import Account
 from tandem.model.event import Event, EventType
-from tandem.model.ids import AccountId, ChatId, MessageKey
+from tandem.model.ids import AccountId, ChatId, MessageKey, message_key
 from tandem.model.message import Message, StatusUpdate
 from tandem.model.states import Slot
 from tandem.sqlite_file import SqliteFile, open_reader, trouble, unavailable
@@ -122,6 +122,12 @@ class SqliteStore:
         place = {"account": str(account), "chat": str(chat), "limit": limit, "before": until, "key": before_key}
         found = await self._read(query, place)
         return [StoredMessage(message_of(row[:-4], standing_of(*row[-4:-1])), row[-1]) for row in reversed(found)]
+
+    async def find(self, account: AccountId, chat: ChatId, message_id: str) -> Sequence[StoredMessage]:
+        low = message_key(message_id, from_me=False).removesuffix("in")
+        place = {"account": str(account), "chat": str(chat), "message_id": message_id, "low": low, "high": f"{low}~"}
+        found = await self._read(_SQL["find"], place)
+        return [StoredMessage(message_of(row[:-4], standing_of(*row[-4:-1])), row[-1]) for row in found]
 
     async def events(
         self,

@@ -45,7 +45,7 @@ async def test_send_answers_202_with_where_to_follow_it(api: Api) -> None:
     response = await api("POST", f"/api/whatsapp/send/{account}/{CHAT}", json={"message": "hello"})
     body = await response.json()
     assert response.status == 202
-    assert body == {"success": True, "id": "outbox0", "status": "queued"}
+    assert body == {"success": True, "id": "outbox0", "status": "queued", "accountStatus": "degraded", "online": True}
     assert response.headers["Location"] == "/api/whatsapp/outbox/outbox0"
     row = await (await api("GET", response.headers["Location"])).json()
     assert row["status"] == "queued"

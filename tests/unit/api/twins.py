@@ -14,10 +14,11 @@ from tandem.model.account import Account
 from tandem.model.event import EventType
 from tandem.model.ids import AccountId, ChatId, Number, account_id
 from tandem.model.message import Message
-from tandem.model.outbox import Content, IdempotencyKey, IfUnknown, OutboxRow
+from tandem.model.outbox import Content, IdempotencyKey, IfUnknown, OutboxRow, Target, Wanted
 from tandem.model.states import AccountStatus, OutboxState, Role, SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod, SlotView
 from tandem.monitoring.events import EventStream
+from tandem.policy.outbox import Input, step
 from tandem.queue.dead_letters import DeadLetter, LetterKind, encode_message
 from tandem.store.memory import MemoryStore
 from tandem.store.port import Chat
@@ -195,6 +196,7 @@ class FakeOutgoing:
     rows: dict[str, OutboxRow] = field(default_factory=dict)
     keys: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
     full: bool = False
+    targets: dict[str, list[Target]] = field(default_factory=dict)
 
     async def accept(
         self,
@@ -225,6 +227,35 @@ class FakeOutgoing:
         if row_id and request != key.request:
             raise Conflict("this Idempotency-Key came with another message before")
         return self.rows.get(row_id)
+
+    async def known(self, account: AccountId, chat: ChatId, message_id: str) -> Sequence[Target]:  # noqa: ARG002 - the port's
+        return self.targets.get(message_id, [])
+
+    async def page(self, wanted: Wanted, limit: int) -> tuple[Sequence[OutboxRow], int | None]:
+        rows = [(number, row) for number, row in enumerate(self.rows.values(), 1)]
+        fields = {"account": wanted.account, "state": wanted.state, "chat": wanted.chat}
+        fitting = [
+            (number, row)
+            for number, row in reversed(rows)
+            if number < (wanted.before or 1_000) and all(v in {None, getattr(row, k)} for k, v in fields.items())
+        ]
+        place = fitting[limit - 1][0] if len(fitting) > limit else None
+        return [row for _, row in fitting[:limit]], place
+
+    async def cancel(self, outbox_id: str) -> OutboxRow:
+        return await self._act(outbox_id, Input.CANCEL)
+
+    async def resend(self, outbox_id: str) -> OutboxRow:
+        return await self._act(outbox_id, Input.RESEND)
+
+    async def give_up(self, outbox_id: str) -> OutboxRow:
+        return await self._act(outbox_id, Input.GIVE_UP)
+
+    async def _act(self, outbox_id: str, happened: Input) -> OutboxRow:
+        row = await self.get(outbox_id)
+        taken = step(row.state, happened)
+        self.rows[outbox_id] = replace(row, state=taken.state, reason=taken.reason)
+        return self.rows[outbox_id]
 
     async def get(self, outbox_id: str) -> OutboxRow:
         if outbox_id not in self.rows:

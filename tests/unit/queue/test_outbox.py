@@ -11,7 +11,7 @@ from support.virtual_time import run_virtually
 from tandem.errors import Conflict, NotFound, Overloaded, Rejected
 from tandem.model.ids import AccountId, ChatId, Jid, message_key
 from tandem.model.message import DecodedMessage, DecodedReceipt
-from tandem.model.outbox import OutboxRow, SendOutcome, SendResult, Text, Wanted
+from tandem.model.outbox import OutboxRow, SendOutcome, SendResult, Target, Text, Wanted
 from tandem.model.states import OutboxState, Slot
 from tandem.queue.queue import Queue
 from tandem.queue.settlement import settle_echo, settle_receipt
@@ -501,3 +501,17 @@ async def test_a_removed_accounts_messages_are_never_sent_by_its_successor(tmp_p
         assert {await state_of(queue, row) for row in (unknown, queued, under_way)} == {OutboxState.CANCELLED}
         assert queue.outbox.depth == 0
         assert (await queue.outbox.record(under_way.id, ACCEPTED)).after.state is OutboxState.SENT
+
+
+async def test_messages_that_others_refer_to_are_found_before_the_store_has_them(tmp_path: Path) -> None:
+    async with open_queue(tmp_path) as queue:
+        row = await sending(queue)
+        assert await queue.outbox.known(ACCOUNT, ANN, "3EB0AA") == []
+        await queue.outbox.record(row.id, ACCEPTED)
+        own = Target("3EB0AA", "12025550100@s.whatsapp.net", from_me=True, text="hi")
+        assert await queue.outbox.known(ACCOUNT, ANN, "3EB0AA") == [own]
+        assert await queue.outbox.known(ACCOUNT, BOB, "3EB0AA") == []
+        theirs = message(7)
+        await queue.inbox.put([arrival(theirs)])
+        found = Target(theirs.message_id, str(ANN), text="message 7")
+        assert await queue.outbox.known(ACCOUNT, ANN, theirs.message_id) == [found]

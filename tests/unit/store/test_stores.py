@@ -12,8 +12,8 @@ from support.virtual_time import VirtualClock
 from tandem.errors import DataUnusable, StoreUnavailable
 from tandem.model.account import Account
 from tandem.model.event import Event, EventType
-from tandem.model.ids import AccountId, ChatId, MessageKey
-from tandem.model.message import Standing, StatusUpdate
+from tandem.model.ids import AccountId, ChatId, MessageKey, message_key
+from tandem.model.message import Message, Standing, StatusUpdate
 from tandem.model.states import MessageStatus, Slot
 from tandem.store.memory import MemoryStore
 from tandem.store.port import Store
@@ -199,3 +199,18 @@ async def test_a_damaged_store_is_set_aside(tmp_path: Path) -> None:
         await store.open()
     await store.close()
     assert len(list(tmp_path.glob("store.db.corrupt-*"))) == 1
+
+
+async def test_a_message_is_found_by_its_id(store: Store) -> None:
+    def member(user: str, identifier: str) -> Message:
+        key = message_key(identifier, from_me=False, group=GROUP, participant=user)
+        return message(1, GROUP, key=key, message_id=identifier, sender=f"{user}@lid")
+
+    odd = message(2, message_id="odd id~", key=message_key("odd id~", from_me=True), from_me=True)
+    await store.write([message(1), odd, member("1", "SAME"), member("2", "SAME"), member("1", "SAME-OTHER")])
+    assert [each.message for each in await store.find(ACCOUNT, ANN, message(1).message_id)] == [message(1)]
+    assert [each.message for each in await store.find(ACCOUNT, ANN, "odd id~")] == [odd]
+    senders = [each.message.sender for each in await store.find(ACCOUNT, GROUP, "SAME")]
+    assert sorted(senders) == ["1@lid", "2@lid"]
+    for chat, identifier in ((BOB, message(1).message_id), (ANN, "3EB"), (ANN, "")):
+        assert await store.find(ACCOUNT, chat, identifier) == []

@@ -79,5 +79,10 @@ INSERT INTO secrets (name, value, seal) VALUES (?, ?, ?);
 -- name: number
 SELECT number FROM accounts WHERE id = ?;
 
+-- name: find_waiting
+SELECT sender, from_me, text FROM (
+    SELECT account, chat, message_id, sender, from_me, text FROM inbox ORDER BY seq DESC LIMIT 10000
+) WHERE account = :account AND chat = :chat AND message_id = :message_id;
+
 -- name: waiting
 SELECT id, created_at, expires_at FROM outbox WHERE state IN ('queued', 'sending') ORDER BY seq;

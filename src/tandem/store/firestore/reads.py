@@ -29,6 +29,7 @@ _Query = types.StructuredQuery
 _ASCENDING, _DESCENDING = _Query.Direction.ASCENDING, _Query.Direction.DESCENDING
 _DAY = 86_400
 _MOST = 2**31 - 1
+_MOST_OF_ONE_ID = 10
 
 
 class Reads:
@@ -60,6 +61,13 @@ class Reads:
             _where(query, _field("position", "LESS_THAN", start_of(before)))
         found = await self._query(self._names.chat(account, chat), query)
         return [message_of(document) for document in reversed(found)]
+
+    async def find(self, account: AccountId, chat: ChatId, message_id: str) -> Sequence[StoredMessage]:
+        if not (usable_id(account) and usable_id(chat)):
+            return []
+        query = _Query(from_=[{"collection_id": "messages"}], limit=_MOST_OF_ONE_ID)
+        _where(query, _field("id", "EQUAL", message_id))
+        return [message_of(document) for document in await self._query(self._names.chat(account, chat), query)]
 
     async def events(
         self, limit: int, now: float, type_: EventType | None, account: AccountId | None

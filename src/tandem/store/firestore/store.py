@@ -115,6 +115,9 @@ class FirestoreStore:
     ) -> Sequence[StoredMessage]:
         return await self._reads.messages(account, chat, limit, before, before_key)
 
+    async def find(self, account: AccountId, chat: ChatId, message_id: str) -> Sequence[StoredMessage]:
+        return await self._reads.find(account, chat, message_id)
+
     async def events(
         self,
         limit: int,

@@ -61,6 +61,15 @@ WHERE account = :account AND chat = :chat AND (timestamp, seq) < (
 )
 ORDER BY timestamp DESC, seq DESC LIMIT :limit;
 
+-- name: find
+-- The keys of a message id stand side by side in the index.
+SELECT
+    account, chat, key, message_id, sender, sender_name, recipient, from_me, kind, text, has_media, reply_to,
+    timestamp, received_at, raw, status, delivered_at, read_at, stored_at
+FROM messages
+WHERE account = :account AND chat = :chat AND key > :low AND key < :high AND message_id = :message_id
+LIMIT 10;
+
 -- name: events
 SELECT id, type, message, timestamp, account, slot, generation, reason, data, instance, correlation FROM events
 WHERE expires_at > :now AND (:type IS NULL OR type = :type) AND (:account IS NULL OR account = :account)

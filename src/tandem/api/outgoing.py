@@ -12,8 +12,8 @@ from tandem.api.context import Access, Context, caller_of, context_of
 from tandem.api.endpoint import Answer, Endpoint, Parameter
 from tandem.api.inputs import account_of, body_of, chat_of, choice_of, idempotency_key_of, limit_of, read_chat
 from tandem.api.outgoing_inputs import ReadBody, SendBody
-from tandem.api.respond import answer
 from tandem.api.outgoing_views import OutboxAnswer, OutboxJson, OutboxPage, SendAnswer
+from tandem.api.respond import answer
 from tandem.errors import Conflict, NotFound, Rejected, StoreUnavailable
 from tandem.model.ids import LID_SERVER, USER_SERVER, AccountId, ChatId
 from tandem.model.outbox import Content, MarkRead, OutboxRow, Reaction, Reply, Revoke, Target, Text, Wanted

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
-from tandem.api.masking import shown
 from tandem.model.event import VERSION, Event
-from tandem.model.outbox import Content, IfUnknown, MarkRead, OutboxRow, Reaction, Reply, Revoke, Text
-from tandem.model.states import AccountStatus, OutboxState, Slot
+from tandem.model.states import Slot
 
 
 class Json(BaseModel):

@@ -38,12 +38,14 @@ from tandem.monitoring.redaction import Redactor
 from tandem.monitoring.sources import Availability, Backlog, Sources, Traffic
 from tandem.monitoring.watchdog import Watchdog
 from tandem.outbound.dispatcher import Dispatcher
+from tandem.outbound.pacing import Rates
 from tandem.outbound.reconciliation import Reconciler
 from tandem.policy import keepalive
 from tandem.policy import pairing as pairing_machine
 from tandem.policy import session_machine as machine
 from tandem.policy.batching import caps
 from tandem.policy.fleet import FleetLimits
+from tandem.policy.pacing import Rate
 from tandem.queue.queue import Queue
 from tandem.queue.unknown import UnknownSends
 from tandem.settings import Settings
@@ -185,10 +187,15 @@ class Daemon:
                 clock=clock,
                 random=random,
                 publish=events,
-                send_timeout=settings.device.send_timeout,
+                rates=_rates(settings),
+                patience=settings.session.suspect_after,
+                send_timeout=settings.device.command_timeout,
             )
-            reconciler = Reconciler(pair.account, unknown, devices, pair, clock=clock, publish=events)
-            pair.wake = dispatcher.wake
+            reconciler = Reconciler(
+                pair.account, unknown, devices, pair, clock=clock, publish=events, call_ended=dispatcher.call_ended
+            )
+            dispatcher.unsettled = reconciler.wake
+            pair.wake, pair.sending = dispatcher.wake, lambda: dispatcher.sending
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(dispatcher.run())
                 tasks.create_task(reconciler.run())
@@ -311,6 +318,15 @@ def _number(supervisor: Supervisor, account: AccountId) -> Number | None:
 def _vital_limits(settings: Settings) -> VitalLimits:
     session = settings.session
     return VitalLimits(keepalive.Limits(floor=session.ping_interval, answer=session.ping_answer))
+
+
+def _rates(settings: Settings) -> Rates:
+    pacing = settings.pacing
+    return Rates(
+        account=Rate(pacing.account_per_minute, pacing.account_burst),
+        chat=Rate(pacing.chat_per_minute, pacing.chat_burst),
+        paced=settings.paced,
+    )
 
 
 def _limits(settings: Settings) -> machine.Limits:

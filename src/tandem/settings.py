@@ -21,6 +21,7 @@ from tandem.errors import Misconfigured
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
 
 
 class ApiSettings(BaseModel):
@@ -39,7 +40,6 @@ class DeviceSettings(BaseModel):
     heartbeat_interval: Seconds = Field(1.0, description="Seconds between a host's heartbeats.")
     heartbeat_timeout: Seconds = Field(10.0, description="Silence of a host after which it is killed.")
     command_timeout: Seconds = Field(80.0, description="Seconds a library call may take before its host is killed.")
-    send_timeout: Seconds = Field(10.0, description="Seconds to wait for the server's ack of a send.")
     stop_grace: Seconds = Field(1.5, description="Seconds a host has to disconnect before it is killed.")
 
 
@@ -71,6 +71,18 @@ class QueueSettings(BaseModel):
     outbox_expiry: Seconds = Field(86_400.0, description="Age in seconds at which an unsent message expires.")
     decrypt_patience: Seconds = Field(120.0, description="Seconds after which a message nobody can decrypt is missing.")
     dedupe_days: Count = Field(30, description="Days a message's key is remembered to recognise late copies.")
+
+
+class PacingSettings(BaseModel):
+    """How fast an account sends, both slots together."""
+
+    mode: Literal["auto", "on", "off"] = Field(
+        "auto", description="auto: paced, except against an emulator. WhatsApp's refusals slow down in any case."
+    )
+    account_per_minute: Rate = Field(120.0, description="Messages an account sends in a minute.")
+    account_burst: Count = Field(240, description="Messages it may send at once after a quiet time.")
+    chat_per_minute: Rate = Field(10.0, description="Messages one recipient gets in a minute.")
+    chat_burst: Count = Field(45, description="Messages a recipient may get at once after a quiet time.")
 
 
 class WriterSettings(BaseModel):
@@ -145,6 +157,7 @@ class Settings(BaseSettings):
     device: DeviceSettings = DeviceSettings()
     session: SessionSettings = SessionSettings()
     queue: QueueSettings = QueueSettings()
+    pacing: PacingSettings = PacingSettings()
     writer: WriterSettings = WriterSettings()
     firestore: FirestoreSettings = FirestoreSettings()
     log: LogSettings = LogSettings()
@@ -162,6 +175,11 @@ class Settings(BaseSettings):
         if not loopback or not port.isdigit():
             raise ValueError("an emulator lives on this machine: write 127.0.0.1:PORT")
         return f"127.0.0.1:{port}"
+
+    @property
+    def paced(self) -> bool:
+        """Whether sending is paced although WhatsApp has refused nothing: an emulator bans nobody."""
+        return self.pacing.mode == "on" or (self.pacing.mode == "auto" and self.emulator is None)
 
     @property
     def production(self) -> bool:

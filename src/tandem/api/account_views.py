@@ -9,8 +9,8 @@ from pydantic import Field
 from tandem.api.masking import mask, shown
 from tandem.api.views import Done, Json, unix_ms
 from tandem.model.outage import Outage
-from tandem.model.states import AccountStatus, Role, SessionState, Slot
-from tandem.model.views import AccountView, PairingView, PairMethod, SlotView
+from tandem.model.states import AccountStatus, Role, SendingState, SessionState, Slot
+from tandem.model.views import AccountView, PairingView, PairMethod, SendingView, SlotView
 
 
 class PairingProgress(Json):
@@ -64,6 +64,22 @@ class SlotJson(Json):
         )
 
 
+class SendingJson(Json):
+    state: SendingState
+    per_minute: float | None = Field(description="Messages a minute at present; null: no limit.")
+    paused_until: int | None = Field(description="When the pause, the ban or the restriction ends; null if none.")
+    reason: str
+
+    @classmethod
+    def of(cls, view: SendingView) -> SendingJson:
+        return cls(
+            state=view.state,
+            per_minute=view.per_minute,
+            paused_until=unix_ms(view.until) if view.until else None,
+            reason=view.reason,
+        )
+
+
 class AccountJson(Json):
     id: str
     name: str
@@ -71,6 +87,7 @@ class AccountJson(Json):
     status: AccountStatus
     created_at: int
     slots: list[SlotJson]
+    sending: SendingJson
 
     @classmethod
     def of(cls, view: AccountView, *, full: bool) -> AccountJson:
@@ -82,6 +99,7 @@ class AccountJson(Json):
             status=view.status,
             created_at=unix_ms(account.created_at),
             slots=[SlotJson.of(slot, full=full) for slot in view.slots],
+            sending=SendingJson.of(view.sending),
         )
 
 

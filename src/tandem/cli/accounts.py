@@ -88,6 +88,10 @@ def _show(account: dict[str, Any], *, json: bool) -> None:
         ping = f", ping {slot['pingMs']:.0f} ms" if slot["pingMs"] is not None else ""
         reason = f": {slot['reason']}" if slot["reason"] else ""
         typer.echo(f"  {slot['slot']:<8} {_slot(slot)}{ping}{reason}")
+    sending = account["sending"]
+    rate = f", {sending['perMinute']:g} a minute" if sending["perMinute"] is not None else ""
+    reason = f": {sending['reason']}" if sending["reason"] else ""
+    typer.echo(f"  sending  {sending['state']}{rate}{reason}")
 
 
 @app.command()

@@ -97,12 +97,13 @@ class SendOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SendResult:
-    """``timestamp`` is the server's, in Unix seconds, 0 if there was none."""
+    """``timestamp`` (Unix seconds) and ``code`` (of a refusal) are the server's, 0 if there was none."""
 
     outcome: SendOutcome
     message_id: str = ""
     timestamp: int = 0
     error: str = ""
+    code: int = 0
 
 
 @dataclass(frozen=True, slots=True)

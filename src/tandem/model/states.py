@@ -109,3 +109,12 @@ class OutboxState(Numbered):
     EXPIRED = ("expired", 6)
     FAILED = ("failed", 7)
     CANCELLED = ("cancelled", 8)
+
+
+class SendingState(Numbered):
+    """Whether an account sends at its usual rate. The number is exported and never changes."""
+
+    NORMAL = ("normal", 0)
+    SLOWED = ("slowed", 1)  # WhatsApp refused something: slower for a while
+    PAUSED = ("paused", 2)
+    BANNED = ("banned", 3)  # neither slot sends before the ban's end

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from tandem.model.account import Account
 from tandem.model.ids import AccountId
-from tandem.model.states import AccountStatus, Role, SessionState, Slot
+from tandem.model.states import AccountStatus, Role, SendingState, SessionState, Slot
 
 
 class PairMethod(StrEnum):
@@ -56,10 +56,21 @@ class SlotView:
 
 
 @dataclass(frozen=True, slots=True)
+class SendingView:
+    """The pace. ``per_minute`` None: no limit; ``until`` in Unix seconds, 0: no known end; ``reason`` in words."""
+
+    state: SendingState = SendingState.NORMAL
+    per_minute: float | None = None
+    until: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AccountView:
     account: Account
     status: AccountStatus
     slots: tuple[SlotView, SlotView]
+    sending: SendingView = SendingView()
 
     def slot(self, slot: Slot) -> SlotView:
         return self.slots[0] if self.slots[0].slot is slot else self.slots[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
@@ -117,6 +117,7 @@ class _Pull(Collector):
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily("tandem_build", "What is running.", value=self._build)
         yield from _sessions([slot for view in self._sources.accounts() for slot in _named(view)])
+        yield from _sending(self._sources.accounts())
         yield from self._traffic()
         yield from self._availability()
         yield from self._queues()
@@ -161,6 +162,26 @@ class _Pull(Collector):
 
 def _named(view: AccountView) -> list[tuple[list[str], SlotView]]:
     return [([view.account.id, str(slot.slot)], slot) for slot in view.slots]
+
+
+def _sending(views: Sequence[AccountView]) -> Iterator[Metric]:
+    rate = GaugeMetricFamily(
+        "tandem_send_rate_per_minute",
+        "Messages an account may send in a minute now; +Inf: no limit.",
+        labels=["account"],
+    )
+    until = GaugeMetricFamily(
+        "tandem_send_paused_until_seconds",
+        "Unix time when a pause of sending ends, 0 if there is none.",
+        labels=["account"],
+    )
+    state = GaugeMetricFamily("tandem_send_state_code", "The sending state's frozen number.", labels=["account"])
+    for view in views:
+        sending = view.sending
+        rate.add_metric([view.account.id], float("inf") if sending.per_minute is None else sending.per_minute)
+        until.add_metric([view.account.id], sending.until)
+        state.add_metric([view.account.id], sending.state.number)
+    yield from (rate, until, state)
 
 
 def _sessions(slots: list[tuple[list[str], SlotView]]) -> Iterator[Metric]:

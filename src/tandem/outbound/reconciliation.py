@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 import structlog
@@ -57,15 +58,23 @@ class Reconciler:
         *,
         clock: Clock,
         publish: Publish,
+        call_ended: Callable[[str], float | None] = lambda _outbox_id: None,
     ) -> None:
+        """``call_ended``: when the call for a message came back, in Unix seconds, if that is known."""
         self._account = account
         self._unknown = unknown
         self._key_stores = key_stores
         self._witnesses = witnesses
         self._clock = clock
         self._publish = publish
+        self._call_ended = call_ended
         self._told: set[str] = set()
         self._parked: set[tuple[str, int]] = set()
+        self._news = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look now: a message has become unknown, or an overdue call has come back."""
+        self._news.set()
 
     async def run(self) -> None:
         """Look at every unknown send of the account once a second, for ever."""
@@ -77,7 +86,17 @@ class Reconciler:
                 rows = ()
             for row in rows:
                 await self._try(row)
-            await self._clock.sleep(_INTERVAL)
+            await self._wait()
+
+    async def _wait(self) -> None:
+        timer = asyncio.create_task(self._clock.sleep(_INTERVAL))
+        news = asyncio.create_task(self._news.wait())
+        try:
+            await asyncio.wait({timer, news}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            news.cancel()
+        self._news.clear()
 
     async def _try(self, row: OutboxRow) -> None:
         try:
@@ -106,17 +125,25 @@ class Reconciler:
 
     def _evidence(self, row: OutboxRow, slot: Slot, *, left: bool) -> Evidence:
         now = self._clock.now()
-        started = self._witnesses.host_started_at(slot)
+        ended = self._ended(row, slot)
         watching = self._witnesses.online_since(slot.partner)
-        call_over = started is None or started > row.updated_at
-        begun = max(watching or now, started or row.updated_at)
         return Evidence(
             age=now - row.updated_at,
-            call_over=call_over,
+            call_over=ended is not None,
             left=left,
-            partner_watched=now - begun if call_over and watching is not None else 0.0,
+            partner_watched=now - max(watching, ended) if ended is not None and watching is not None else 0.0,
             repeatable=isinstance(row.content, MarkRead),
         )
+
+    def _ended(self, row: OutboxRow, slot: Slot) -> float | None:
+        """When the call was over at the latest: it came back, or the host that made it is gone. None: not yet."""
+        ended = self._call_ended(row.id)
+        if ended is not None:
+            return ended
+        started = self._witnesses.host_started_at(slot)
+        if started is None:
+            return row.updated_at
+        return started if started > row.updated_at else None
 
     def _tell(self, row: OutboxRow, slot: Slot, reason: str) -> None:
         self._publish(

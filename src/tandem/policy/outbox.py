@@ -125,7 +125,7 @@ def _reconcile(state: OutboxState, happened: Input, why: str) -> Step:
 
 def _prove(state: OutboxState, happened: Input) -> Step:
     proven = _PROOF[happened]
-    attempt = happened is Input.ACCEPTED
+    attempt = happened is Input.ACCEPTED and state is not OutboxState.UNKNOWN  # counted when it became unknown
     if state in _PROVEN and _PROVEN.index(state) >= _PROVEN.index(proven):
         return Step(state, changed=False, attempt=attempt)
     return Step(proven, changed=True, reason=_PROOF_WORDS[happened], attempt=attempt)

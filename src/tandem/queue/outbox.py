@@ -183,13 +183,21 @@ class Outbox:
 
         return (await self._database.write(operation, lambda move: self.moved([move]))).after
 
-    async def sendable(self, account: AccountId, limit: int, hold: float) -> Sequence[OutboxRow]:
-        """Return the oldest queued row of each chat, oldest first.
+    async def sendable(self, account: AccountId, hold: float, busy: Iterable[ChatId] = ()) -> OutboxRow | None:
+        """Return the account's oldest queued row, None if nothing may go.
 
-        Left out are chats in which an earlier message is being sent, or became unknown less than ``hold`` seconds ago.
+        Left out are the chats in ``busy``, and those in which an earlier message is being sent, or became unknown less
+        than ``hold`` seconds ago.
         """
-        now = self._clock.now()
-        return await self._database.read(lambda connection: rows.sendable(connection, account, now, now - hold, limit))
+        now, chats = self._clock.now(), tuple(busy)
+        return await self._database.read(lambda connection: rows.sendable(connection, account, now, now - hold, chats))
+
+    async def conversed(self, account: AccountId, chat: ChatId) -> bool:
+        """Whether the chat has been written to before, or its other side is known from messages that came in."""
+        wanted = {"account": str(account), "chat": str(chat), "user": chat.partition("@")[0]}
+        return await self._database.read(
+            lambda connection: bool(connection.execute(SQL["conversed"], wanted).fetchone()[0])
+        )
 
     async def interrupted(self, account: AccountId) -> None:
         """Make an account's sends that nobody works on any more unknown. Only while no dispatcher of it runs."""

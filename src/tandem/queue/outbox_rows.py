@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,10 +63,12 @@ def find_message(connection: sqlite3.Connection, account: AccountId, message_id:
 
 
 def sendable(
-    connection: sqlite3.Connection, account: AccountId, now: float, settled_before: float, limit: int
-) -> Sequence[OutboxRow]:
-    parameters = {"account": str(account), "now": now, "settled_before": settled_before, "limit": limit}
-    return [row_of(found) for found in connection.execute(_SENDABLE, parameters)]
+    connection: sqlite3.Connection, account: AccountId, now: float, settled_before: float, busy: Iterable[ChatId]
+) -> OutboxRow | None:
+    chats = json.dumps(sorted(busy))
+    parameters = {"account": str(account), "now": now, "settled_before": settled_before, "busy": chats}
+    found = connection.execute(_SENDABLE, parameters).fetchone()
+    return None if found is None else row_of(found)
 
 
 def move(

@@ -13,7 +13,7 @@ from tandem.model.event import EventType, Publish
 from tandem.model.ids import ChatId
 from tandem.model.outbox import Content, SendOutcome, SendResult
 from tandem.model.states import AccountStatus, Role, SessionState, Slot
-from tandem.model.views import AccountView, PairingView, PairMethod, SlotView
+from tandem.model.views import AccountView, PairingView, PairMethod, SendingView, SlotView
 from tandem.policy import failover
 from tandem.policy import session_machine as machine
 from tandem.policy.next_step import next_step
@@ -41,6 +41,8 @@ class Pair:
         """Called whenever a slot has come online or the role has moved: the dispatcher's. It must not block."""
         self.watch: Callable[[Pair], None] = lambda _pair: None
         """Called after every move of a session. It must not block."""
+        self.sending: Callable[[], SendingView] = SendingView
+        """At what pace the account sends: the dispatcher's."""
         self._switched_at = float("-inf")
         self._lost_at: float | None = None
         self._looking_again: asyncio.TimerHandle | None = None
@@ -111,6 +113,12 @@ class Pair:
         finally:
             call.cancel()
 
+    @property
+    def banned_until(self) -> float:
+        """When a ban of the number ends, in Unix seconds; 0 if there is none. It concerns both slots."""
+        lasts = max(session.banned_for for session in self.sessions.values())
+        return self._clock.now() + lasts if lasts else 0.0
+
     def host_started_at(self, slot: Slot) -> float | None:
         """When the slot's running host was started, in Unix seconds; None if there is none."""
         return self.sessions[slot].host_started_at
@@ -121,8 +129,9 @@ class Pair:
         return session.since if session.state is SessionState.ONLINE else None
 
     def recycle(self, slot: Slot) -> None:
-        """End the slot's host and start another, if it is linked."""
-        self.sessions[slot].tell(machine.Restart())
+        """End the slot's host and start another, if it is linked; never out of a ban or another end."""
+        if not self.sessions[slot].state.terminal:
+            self.sessions[slot].tell(machine.Restart())
 
     def switch(self) -> None:
         """Move the role because an operator asked. Raises Conflict, with the reason, if the standby cannot take it."""
@@ -181,7 +190,8 @@ class Pair:
         return AccountStatus.OFFLINE if paired or terminal else AccountStatus.UNPAIRED
 
     def view(self) -> AccountView:
-        return AccountView(self.account, self.status, (self._slot_view(Slot.PRIMARY), self._slot_view(Slot.BACKUP)))
+        slots = (self._slot_view(Slot.PRIMARY), self._slot_view(Slot.BACKUP))
+        return AccountView(self.account, self.status, slots, self.sending())
 
     def _condemn(self, slot: Slot, reason: str) -> bool:
         """Start a bad session afresh while the other one carries the account: the role moves first."""

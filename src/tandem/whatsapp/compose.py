@@ -10,7 +10,7 @@ from tandem.model.ids import LID_SERVER, USER_SERVER, ChatId, Jid
 from tandem.model.outbox import Content, MarkRead, Reaction, Reply, Revoke, SendOutcome, SendResult, Target, Text
 from tandem.model.states import Slot
 from tandem.whatsapp.protos import common, e2e, neonize, parsed, registration
-from tandem.whatsapp.reasons import send_failure, send_words
+from tandem.whatsapp.reasons import send_code, send_failure, send_words
 
 SECRET_BYTES = 32
 _PEOPLE = (f"@{USER_SERVER}", f"@{LID_SERVER}")
@@ -132,7 +132,8 @@ def send_result(answer: bytes) -> SendResult:
     except PoisonMessage as error:
         return SendResult(SendOutcome.UNKNOWN, error=str(error))
     if form.Error:
-        return SendResult(send_failure(form.Error).outcome, error=send_words(form.Error))
+        outcome = send_failure(form.Error).outcome
+        return SendResult(outcome, error=send_words(form.Error), code=send_code(form.Error))
     if not form.SendResponse.ID:
         return SendResult(SendOutcome.UNKNOWN, error="the library's answer names no message")
     return SendResult(SendOutcome.ACCEPTED, form.SendResponse.ID, form.SendResponse.Timestamp)

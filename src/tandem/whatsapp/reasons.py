@@ -227,6 +227,12 @@ def send_failure(error: str) -> SendFailure:
     return next((failure for fragment, failure in SEND_FAILURES if fragment in error), UNKNOWN_SEND_FAILURE)
 
 
+def send_code(error: str) -> int:
+    """Return the server's code in an error text of a send, 0 if it names none."""
+    status = _STATUS.search(error)
+    return int(status[1]) if status else 0
+
+
 def send_words(error: str) -> str:
     """Return words for an error text of a send, with the server's code if it names one, without any number in it."""
     words = send_failure(error).words

@@ -25,7 +25,7 @@ from tandem.model.states import OutboxState, Slot
 from tandem.queue.queue import Queue
 from tandem.queue.settlement import settle_echo, settle_receipt
 from tandem.settings import QueueSettings
-from unit.queue.parts import ACCOUNT, Told, accept_text
+from unit.queue.parts import ACCOUNT, Told, accept_text, sendable
 
 T = TypeVar("T")
 CHATS = [ChatId(f"1202555010{number}@s.whatsapp.net") for number in range(3)]
@@ -77,7 +77,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def call_begins(self, data: st.DataObject) -> None:
-        rows = self.run(lambda: self.queue.outbox.sendable(ACCOUNT, 10, HOLD))
+        rows = self.run(lambda: sendable(self.queue, HOLD))
         assert len({row.chat for row in rows}) == len(rows)
         for row in rows:
             assert self.truth[row.id].at_server == 0  # what the server has is never offered again

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tandem.model.ids import AccountId
 from tandem.model.outage import Outage
-from tandem.model.states import SessionState, Slot
-from tandem.model.views import PairMethod
+from tandem.model.states import SendingState, SessionState, Slot
+from tandem.model.views import PairMethod, SendingView
 from unit.api.twins import CODE, QR
 from unit.api.world import PHONE, READER, Api
 
-ACCOUNT_KEYS = {"id", "name", "phone", "status", "createdAt", "slots"}
+ACCOUNT_KEYS = {"id", "name", "phone", "status", "createdAt", "slots", "sending"}
 SLOT_KEYS = {
     "slot",
     "device",
@@ -39,6 +40,19 @@ async def test_add_account_answers_with_the_account(api: Api) -> None:
     assert [set(slot) for slot in body["account"]["slots"]] == [SLOT_KEYS, SLOT_KEYS]
     assert [slot["slot"] for slot in body["account"]["slots"]] == ["primary", "backup"]
     assert body["account"]["slots"][0]["state"] == "pairing"
+
+
+async def test_an_account_says_at_what_pace_it_sends(api: Api) -> None:
+    added = await (await api("POST", "/api/whatsapp/add-account", json={"phone": PHONE})).json()
+    assert added["account"]["sending"] == {"state": "normal", "perMinute": None, "pausedUntil": None, "reason": ""}
+    account = AccountId(added["account"]["id"])
+    banned = SendingView(SendingState.BANNED, 0.0, 1_700_000_000.0, "banned")
+    api.world.accounts.views[account] = replace(api.world.accounts.views[account], sending=banned)
+    body = await (await api("GET", f"/api/whatsapp/account/{account}")).json()
+    until = 1_700_000_000_000
+    assert body["account"]["sending"] == {
+        "state": "banned", "perMinute": 0, "pausedUntil": until, "reason": "banned",
+    }  # fmt: skip
 
 
 async def test_the_same_number_again_is_the_same_account(api: Api) -> None:

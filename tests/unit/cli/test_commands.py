@@ -91,6 +91,7 @@ class TestAccounts:
         daemon.call(daemon.world.accounts.go_online, account, Slot.PRIMARY)
         shown = run(capsys, "accounts", "show", PHONE)[1]
         assert "online (active), ping 42 ms" in shown
+        assert "sending  normal" in shown
         assert json.loads(run(capsys, "accounts", "show", account, "--json")[1])["id"] == account
         assert json.loads(run(capsys, "accounts", "list", "--json")[1])[0]["id"] == account
         assert json.loads(run(capsys, "accounts", "add", PHONE, "--json")[1])["id"] == account

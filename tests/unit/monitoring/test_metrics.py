@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tandem.model.event import EventType
 from tandem.model.ids import AccountId, Number
-from tandem.model.states import SessionState, Slot
+from tandem.model.states import SendingState, SessionState, Slot
+from tandem.model.views import SendingView
 from tandem.monitoring.events import EventStream
 from tandem.monitoring.metrics import Metrics
 from tandem.monitoring.sources import Availability, Backlog, Sources, Traffic
@@ -62,6 +64,17 @@ async def test_sessions_are_state_sets(scene: Scene) -> None:
     assert samples["tandem_session_quality_ratio", account, "primary"] == 0.98
     assert samples["tandem_session_ping_seconds", account, "backup"] == pytest.approx(0.0424)
     assert sum(value for key, value in samples.items() if key[0] == "tandem_session_state") == 2
+
+
+async def test_the_pace_of_sending_is_a_figure(scene: Scene) -> None:
+    account = await scene.pair()
+    assert scene.samples()["tandem_send_rate_per_minute", account] == float("inf")
+    slowed = SendingView(SendingState.PAUSED, 0.0, 1_700_000_030.0, "WhatsApp limits the rate (429)")
+    scene.accounts.views[account] = replace(scene.accounts.views[account], sending=slowed)
+    samples = scene.samples()
+    assert samples["tandem_send_rate_per_minute", account] == 0
+    assert samples["tandem_send_paused_until_seconds", account] == 1_700_000_030
+    assert samples["tandem_send_state_code", account] == SendingState.PAUSED.number
 
 
 async def test_figures_are_read_from_their_owners(scene: Scene) -> None:

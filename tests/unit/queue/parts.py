@@ -102,6 +102,14 @@ async def waiting(queue: Queue) -> list[str]:
     return [pending.message.text for pending in await queue.inbox.pending(1_000_000, everything)]
 
 
+async def sendable(queue: Queue, hold: float = 0.0) -> list[OutboxRow]:
+    """All that could be sent now, one row a chat."""
+    rows: list[OutboxRow] = []
+    while (row := await queue.outbox.sendable(ACCOUNT, hold, [each.chat for each in rows])) is not None:
+        rows.append(row)
+    return rows
+
+
 def make_queue(directory: Path, told: Told | None = None, **settings: Any) -> Queue:
     limits = QueueSettings(**settings)
     return Queue(directory, limits, VirtualClock(), SeededRandom(1), told or Told())

@@ -25,6 +25,7 @@ from unit.queue.parts import (
     everything,
     message,
     open_queue,
+    sendable,
     text_of,
     waiting,
 )
@@ -90,7 +91,7 @@ async def test_what_is_accepted_is_on_disk_with_a_secret_of_its_own(tmp_path: Pa
     async with open_queue(tmp_path) as queue:
         assert await queue.outbox.get(one.id) == one
         assert queue.outbox.depth == 2
-        assert [row.id for row in await queue.outbox.sendable(ACCOUNT, 10, 0.0)] == [one.id]
+        assert [row.id for row in await sendable(queue)] == [one.id]
         with pytest.raises(NotFound):
             await queue.outbox.get("nothing")
 
@@ -156,7 +157,7 @@ async def test_order_within_a_chat_and_no_waiting_between_chats(tmp_path: Path) 
         other = await accepted(queue, "3", BOB)
 
         async def texts() -> list[str]:
-            return [text_of(row) for row in await queue.outbox.sendable(ACCOUNT, 10, 30.0)]
+            return [text_of(row) for row in await sendable(queue, 30.0)]
 
         assert await texts() == ["1", "3"]
         await queue.outbox.mark_sending(first.id, Slot.PRIMARY)
@@ -311,7 +312,7 @@ async def test_an_unknown_send_goes_again_only_while_it_is_unknown(tmp_path: Pat
         row = await sending(queue)
         await queue.outbox.record(row.id, UNKNOWN)
         await hear(queue, echo(row.secret))
-        assert await queue.outbox.sendable(ACCOUNT, 10, 0.0) == []
+        assert await sendable(queue) == []
         assert await state_of(queue, row) is OutboxState.SENT
 
 
@@ -349,7 +350,7 @@ def test_a_message_expires_by_age_alone_and_only_if_it_was_not_sent(tmp_path: Pa
         await asyncio.sleep(59)
         assert await queue.outbox.expire() == []
         await asyncio.sleep(2)
-        assert await queue.outbox.sendable(ACCOUNT, 10, 0.0) == []
+        assert await sendable(queue) == []
         assert [move.after.id for move in await queue.outbox.expire()] == [row.id]
         assert await queue.outbox.counts() == {OutboxState.EXPIRED: 1, OutboxState.UNKNOWN: 1}
         assert queue.outbox.depth == 0
@@ -408,7 +409,7 @@ async def test_only_what_is_queued_can_be_cancelled_and_then_it_is_never_sent(tm
         row, behind = await accepted(queue), await accepted(queue, "behind")
         cancelled = await queue.outbox.cancel(row.id)
         assert (cancelled.state, cancelled.ended_at > 0, queue.outbox.depth) == (OutboxState.CANCELLED, True, 1)
-        assert [each.id for each in await queue.outbox.sendable(ACCOUNT, 10, 0.0)] == [behind.id]
+        assert [each.id for each in await sendable(queue, 0.0)] == [behind.id]
         with pytest.raises(Conflict, match="cancelled"):
             await queue.outbox.cancel(row.id)
         await queue.outbox.mark_sending(behind.id, Slot.PRIMARY)
@@ -450,7 +451,7 @@ def test_an_expired_message_does_not_hold_its_chat_and_ends_within_a_second(tmp_
         row, _ = await accept_text(queue, ANN, "short-lived", expires_in=90.5)
         behind = await accepted(queue, "behind")
         await asyncio.sleep(90.6)
-        assert [each.id for each in await queue.outbox.sendable(ACCOUNT, 10, 0.0)] == [behind.id]
+        assert [each.id for each in await sendable(queue, 0.0)] == [behind.id]
         with pytest.raises(Conflict, match="over"):
             await queue.outbox.mark_sending(row.id, None)
         await asyncio.sleep(1)

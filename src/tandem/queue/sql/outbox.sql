@@ -29,16 +29,23 @@ SELECT state, count(*) FROM outbox GROUP BY state;
 SELECT min(created_at) FROM outbox WHERE state = 'queued';
 
 -- name: sendable
--- The oldest queued message of each chat, unless an earlier one of that chat is under way or its fate still open.
-WHERE seq IN (
-    SELECT min(seq) FROM outbox WHERE account = :account AND state = 'queued' AND expires_at > :now GROUP BY chat
+-- The oldest queued message, chats left out as a whole: those the caller names, and those in which an earlier message
+-- is under way or its fate still open. So it is its chat's oldest as well, and what is skipped costs an index entry.
+WHERE account = :account AND state = 'queued' AND expires_at > :now
+AND chat NOT IN (SELECT value FROM json_each(:busy))
+AND chat NOT IN (
+    SELECT chat FROM outbox
+    WHERE account = :account AND state IN ('sending', 'unknown')
+    AND (state = 'sending' OR updated_at > :settled_before)
 )
-AND NOT EXISTS (
-    SELECT 1 FROM outbox AS earlier
-    WHERE earlier.account = :account AND earlier.chat = outbox.chat AND earlier.state IN ('sending', 'unknown')
-    AND (earlier.state = 'sending' OR earlier.updated_at > :settled_before)
-)
-ORDER BY seq LIMIT :limit;
+ORDER BY seq LIMIT 1;
+
+-- name: conversed
+SELECT
+    EXISTS (SELECT 1 FROM lids WHERE account = :account AND :user IN (lid, number))
+    OR EXISTS (
+        SELECT 1 FROM outbox WHERE account = :account AND chat = :chat AND state IN ('sent', 'delivered', 'read')
+    );
 
 -- name: save
 UPDATE outbox SET

@@ -70,7 +70,7 @@ class World:
             serve=self._serve,
             save_account=self._stored,
         )
-        return Supervisor(self.limits, ports, suspect_after=2.0, max_accounts=3, pairing_limits=PAIRING)
+        return Supervisor(self.limits, ports, suspect_after=2.0, max_accounts=100, pairing_limits=PAIRING)
 
     def names(self) -> list[EventType]:
         return [name for name, _ in self.events]

@@ -84,8 +84,11 @@ class Pair:
     def _hurry(self, session: Session, before: machine.Session) -> None:
         """When a slot that could send gets worse and nobody is well, nobody waits longer than must be.
 
-        Only then: two slots that fail to log in must not drive each other on.
+        Only then: two slots that fail to log in must not drive each other on. And a shaky active goes on while the
+        standby is made anew.
         """
+        if session.due and session.slot is not self.active:
+            return
         if before.state.connected and failover.fitness(session.state) < failover.fitness(before.state):
             for slot in failover.to_hurry(self._standing()):
                 self.sessions[slot].tell(machine.Hurry())

@@ -95,6 +95,11 @@ class Session:
         return max(0.0, self._machine.deadline - self._ports.clock.monotonic())
 
     @property
+    def due(self) -> bool:
+        """Whether its host is started again at once."""
+        return self.state is SessionState.WAITING and self._machine.deadline <= self._ports.clock.monotonic()
+
+    @property
     def logins(self) -> int:
         """How often this slot has logged in, or tried to, within the last hour."""
         now = self._ports.clock.monotonic()

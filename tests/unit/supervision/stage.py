@@ -15,8 +15,6 @@ from tandem.supervision.session import Session
 from tandem.supervision.supervisor import Supervisor
 from unit.supervision.test_supervisor import World
 
-JID = "12025550123:1@s.whatsapp.net"
-
 
 @dataclass(frozen=True)
 class Told:
@@ -39,7 +37,7 @@ class Stage(World):
             account = account_id(phone)
             await self.registry.save_account(Account(account, phone, f"Shop {number}", float(number)))
             for slot in slots or tuple(Slot):
-                self.devices.paired[account, slot] = JID
+                self.devices.paired[account, slot] = f"{phone[1:]}:{slot.number}@s.whatsapp.net"
 
     async def boot(self) -> None:
         self.run = self.supervisor()

@@ -159,13 +159,14 @@ class OutageKeeper:
     def _note(self, name: AccountId, states: policy.States, reasons: policy.Reasons) -> None:
         account = self._accounts.setdefault(name, _Account())
         now = self._clock.now()
-        account.standing, outage = policy.after(account.standing, name, states, reasons, now)
-        if outage is None:
-            return
-        if outage.ended is None:
+        before = account.standing
+        account.standing, outage = policy.after(before, name, states, reasons, now)
+        if outage is not None and outage.ended is None:
             self._began(account, outage, now)
-        else:
+        elif outage is not None:
             self._ended(account, outage)
+        elif account.standing.online and not before.online:
+            self._wake.set()  # online for the first time: from now on a sign of life is owed
 
     def _began(self, account: _Account, outage: Outage, now: float) -> None:
         account.counts.append(_Count(outage, now))

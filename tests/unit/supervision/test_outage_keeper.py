@@ -204,6 +204,19 @@ async def test_after_a_kill_the_outage_runs_from_the_last_sign_of_life() -> None
 
 
 @virtual
+async def test_a_kill_right_after_the_first_time_online_is_an_outage_too() -> None:
+    async with lives() as begin:
+        life = await first_life(begin)
+        killed_at = VirtualClock().now()
+        await life.killed()
+        again = await begin()
+        [outage] = again.keeper.recent(ACCOUNT)
+        assert outage.cause == "the daemon was not running: it was killed or crashed"
+        assert killed_at - outage.began < 1
+        await again.stopped()
+
+
+@virtual
 async def test_a_clean_stop_leaves_word_of_the_instant() -> None:
     async with lives() as begin:
         life = await first_life(begin)

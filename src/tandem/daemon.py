@@ -35,7 +35,7 @@ from tandem.monitoring.archive import Archive
 from tandem.monitoring.events import EventStream
 from tandem.monitoring.metrics import Metrics
 from tandem.monitoring.redaction import Redactor
-from tandem.monitoring.sources import Availability, Backlog, Sources, Traffic
+from tandem.monitoring.sources import Availability, Backlog, Sources, Told, Traffic
 from tandem.monitoring.watchdog import Watchdog
 from tandem.outbound.dispatcher import Dispatcher
 from tandem.outbound.pacing import Rates
@@ -56,6 +56,7 @@ from tandem.supervision.outages import OutageKeeper
 from tandem.supervision.supervisor import Supervisor, SupervisorPorts
 from tandem.supervision.vitals import VitalLimits
 from tandem.surroundings import check_data_directory, find_emulator
+from tandem.webhook.webhooks import Webhooks
 from tandem.whatsapp.decode import decode
 from tandem.whatsapp.factory import HostFactory
 
@@ -65,8 +66,10 @@ _DRAIN = 1.0  # seconds the store has at the end for what is still in the inbox
 
 def main(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT. Returns the exit code. Raises TandemError if it cannot start."""
-    secrets = (settings.api_token, settings.read_token, settings.firebase_service_account)
-    redactor = Redactor(secret.get_secret_value() for secret in secrets if secret)
+    webhook = settings.webhook
+    secrets = (settings.api_token, settings.read_token, settings.firebase_service_account, webhook.secret)
+    urls = webhook.urls.get_secret_value().split(",") if webhook.urls else []
+    redactor = Redactor([*(secret.get_secret_value() for secret in secrets if secret), *map(str.strip, urls)])
     logging.configure(settings.log, redactor, production=settings.production)
     asyncio.run(Daemon(settings, SystemClock(), SystemRandom(), redactor).run())
     return 0
@@ -100,13 +103,19 @@ class Daemon:
         check_data_directory(settings)
         emulator = await find_emulator(settings)
         queue = Queue(settings.data_dir, settings.queue, self._clock, self._random, self._events)
+        webhooks = Webhooks(
+            settings.webhook, queue.deliveries, clock=self._clock, random=self._random, publish=self._events
+        )
         await queue.open()
         parts.push_async_callback(queue.close)
+        await webhooks.configure()
         store, why = choose_store(settings, self._clock)
         _log.info("store_chosen", message=f"Messages go to {store.name}: {why}", store=store.name, reason=why)
         await store.open()
         parts.push_async_callback(store.close)
         work = self._assemble(queue, store, HostFactory(settings.data_dir, settings.device, emulator))
+        webhooks.accounts = work.supervisor.list
+        self._events.listen(webhooks.heard)
         await work.supervisor.prepare()
         await work.outages.prepare(work.supervisor.list())
         archive = Archive(self._events, store, self._clock, self._random)
@@ -122,6 +131,7 @@ class Daemon:
                 work.unreadable.run(),
                 metrics.run(),
                 archive.run(),
+                webhooks.run(),
             )
         )
         parts.push_async_callback(work.drain)
@@ -265,8 +275,16 @@ class _Work:
             availability=self._availability,
             inbox=lambda: Backlog(inbox.depth, inbox.oldest_age),
             outbox=lambda: Backlog(outbox.depth, outbox.oldest_age),
+            endpoints=self._endpoints,
             batch=lambda: self.writer.in_flight,
         )
+
+    def _endpoints(self) -> dict[str, Told]:
+        deliveries = self.queue.deliveries
+        return {
+            name: Told(each.kind, each.delivered, each.failed, each.dead, Backlog(each.waiting, deliveries.age(name)))
+            for name, each in deliveries.figures.items()
+        }
 
     def _traffic(self) -> dict[AccountId, Traffic]:
         pipeline, stored, sent = self.pipeline, self.writer.stored, self.queue.outbox.sent

@@ -100,6 +100,17 @@ class FirestoreSettings(BaseModel):
     database: str = Field("(default)", description="Database of the project.")
 
 
+class WebhookSettings(BaseModel):
+    """Telling your own application, by HTTP."""
+
+    urls: SecretStr | None = Field(None, description="Where events are posted: https URLs, comma between them.")
+    secret: SecretStr | None = Field(None, description="What webhooks are signed with: whsec_<base64>, or any text.")
+    allow_private: bool = Field(default=False, description="Allow http and addresses that are not public.")
+    timeout: Seconds = Field(10.0, description="Seconds a receiver has to answer.")
+    max_age: Seconds = Field(86_400.0, description="Age in seconds at which a delivery that fails is given up.")
+    max_waiting: Count = Field(100_000, description="Deliveries that may wait per endpoint; then the oldest give way.")
+
+
 class LogSettings(BaseModel):
     """Logs: one JSON line each on stdout in production, readable lines on a terminal."""
 
@@ -160,6 +171,7 @@ class Settings(BaseSettings):
     pacing: PacingSettings = PacingSettings()
     writer: WriterSettings = WriterSettings()
     firestore: FirestoreSettings = FirestoreSettings()
+    webhook: WebhookSettings = WebhookSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("emulator")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from tandem.cli import accounts, check, dead_letters, events, run
+from tandem.cli import accounts, check, dead_letters, events, run, webhook
 from tandem.errors import TandemError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("demo")(run.demo)
 app.command("check")(check.check)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(webhook.app, name="webhook")
 app.command("events")(events.events)
 
 

@@ -23,6 +23,8 @@ _log = structlog.get_logger()
 _LEVELS: Mapping[EventType, str] = {
     EventType.ALERT: "error",
     EventType.DEAD_LETTER: "error",
+    EventType.DELIVERY_DEGRADED: "warning",
+    EventType.DELIVERY_FAILED: "error",
     EventType.FLEET_HELD: "error",
     EventType.HOST_ENDED: "warning",
     EventType.HOST_LOG: "debug",

@@ -21,7 +21,7 @@ from tandem.model.ids import AccountId
 from tandem.model.states import Role, SessionState
 from tandem.model.views import AccountView, SlotView
 from tandem.monitoring.events import EventStream
-from tandem.monitoring.sources import Sources, Traffic, messages_processed
+from tandem.monitoring.sources import Sources, Told, Traffic, messages_processed
 from tandem.monitoring.tally import Tally
 
 _LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -32,6 +32,12 @@ _TRAFFIC = {
     "duplicates": "Further copies of messages that were already there: the other slot's, and redeliveries.",
     "stored": "Messages written to the store.",
     "sent": "Messages that WhatsApp's server acknowledged.",
+}
+
+_DELIVERIES = {
+    "delivered": "Deliveries that an endpoint took.",
+    "failed": "Attempts to deliver that an endpoint did not take.",
+    "dead": "Deliveries that became dead letters.",
 }
 
 
@@ -121,6 +127,7 @@ class _Pull(Collector):
         yield from self._traffic()
         yield from self._availability()
         yield from self._queues()
+        yield from _deliveries(self._sources.endpoints())
         yield from self._happened()
 
     def _traffic(self) -> Iterator[Metric]:
@@ -158,6 +165,21 @@ class _Pull(Collector):
         yield family
         failures = "Events or readers of events that failed; anything but 0 is a fault of Tandem."
         yield CounterMetricFamily("tandem_event_failures", failures, value=self._events.failures)
+
+
+def _deliveries(endpoints: Mapping[str, Told]) -> Iterator[Metric]:
+    labels = ["kind", "endpoint"]
+    for name, help_text in _DELIVERIES.items():
+        counter = CounterMetricFamily(f"tandem_deliveries_{name}", help_text, labels=labels)
+        for endpoint, told in endpoints.items():
+            counter.add_metric([told.kind, endpoint], getattr(told, name))
+        yield counter
+    waiting = GaugeMetricFamily("tandem_deliveries_waiting", "Deliveries waiting for an endpoint.", labels=labels)
+    age = GaugeMetricFamily("tandem_deliveries_oldest_age_seconds", "Age of the oldest of them.", labels=labels)
+    for endpoint, told in endpoints.items():
+        waiting.add_metric([told.kind, endpoint], told.backlog.depth)
+        age.add_metric([told.kind, endpoint], told.backlog.oldest_age)
+    yield from (waiting, age)
 
 
 def _named(view: AccountView) -> list[tuple[list[str], SlotView]]:

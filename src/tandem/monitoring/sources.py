@@ -39,6 +39,17 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """Of one endpoint: since the start what was delivered, attempts that failed, dead letters; and what waits."""
+
+    kind: str
+    delivered: int = 0
+    failed: int = 0
+    dead: int = 0
+    backlog: Backlog = Backlog()
+
+
+@dataclass(frozen=True, slots=True)
 class Sources:
     """Each is called on the event loop and must answer at once, from memory."""
 
@@ -47,6 +58,7 @@ class Sources:
     availability: Callable[[], Mapping[AccountId, Availability]] = dict
     inbox: Callable[[], Backlog] = Backlog
     outbox: Callable[[], Backlog] = Backlog
+    endpoints: Callable[[], Mapping[str, Told]] = dict
     batch: Callable[[], int] = int
     """Messages in the batch that is being written now."""
 

@@ -42,6 +42,11 @@ class Deliveries:
         self._clock = clock
         self._listeners: list[Callable[[], None]] = []
 
+    def age(self, endpoint: str) -> float:
+        """Seconds since the oldest that waits for an endpoint was put; 0 when none waits."""
+        oldest = self.figures[endpoint].oldest_at
+        return 0.0 if oldest is None else max(0.0, self._clock.now() - oldest)
+
     def subscribe(self, listener: Callable[[], None]) -> None:
         """Have ``listener`` called on the event loop whenever something was put. It must not block."""
         self._listeners.append(listener)
@@ -92,8 +97,8 @@ class Deliveries:
         return [delivery_of(row) for row in found]
 
     async def next_time(self, endpoint: str) -> float | None:
-        """When the next delivery's time comes; None if nothing waits."""
-        wanted = {"endpoint": endpoint}
+        """When the time of the next comes that is not due yet; None if nothing waits."""
+        wanted = {"endpoint": endpoint, "now": self._clock.now()}
         row = await self._database.read(lambda connection: connection.execute(SQL["next_time"], wanted).fetchone())
         return None if row is None else row[0]
 

@@ -48,6 +48,7 @@ class Queue:
             expiry=settings.outbox_expiry,
         )
         self.registry = Registry(self.database, self.outbox, clock)
+        self.inbox.subscribe(self.deliveries.rouse)
         self._clock = clock
         self._publish = publish
 

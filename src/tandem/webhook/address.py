@@ -14,13 +14,12 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
-class PrivateAddress(OSError):
+class PrivateAddress(OSError):  # noqa: N818 - says what is wrong
     """Every address of the name lies inside."""
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether an address is anybody's: not loopback, private, link-local, shared, reserved, multicast, nor one of these
-    in the clothes of IPv6."""
+    """Whether an address is none that lies inside: loopback, private, shared, reserved …, however it is dressed."""
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
         if address in _NAT64:

@@ -54,6 +54,7 @@ class Runner:
         self._publish = publish
         self._under_way: dict[int, asyncio.Task[None]] = {}
         self._failures = 0
+        self._failing: set[str] = set()  # lanes that have failed since anything was taken
         self._degraded = False
         self._paused_until = float("-inf")
         self._tidied_at = float("-inf")
@@ -103,19 +104,27 @@ class Runner:
     async def _deliver(self, delivery: Delivery) -> None:
         try:
             outcome = await self._send(delivery.parcel)
-            while True:
-                try:
-                    await (self._taken(delivery) if outcome.taken else self._failed(delivery, outcome))
-                    return
-                except Transient:
-                    await self._clock.sleep(_DISK_RETRY)
+            while not await self._settled(delivery, outcome):
+                await self._clock.sleep(_DISK_RETRY)
+        except Exception:  # noqa: BLE001 - said aloud; without a rest it would be tried again at once, for ever
+            _log.exception("delivery_not_settled", endpoint=self.endpoint)
+            self._paused_until = self._clock.monotonic() + self._limits.pause
         finally:
             self._under_way.pop(delivery.sequence, None)
             self._news.set()
 
+    async def _settled(self, delivery: Delivery, outcome: Outcome) -> bool:
+        """Write down what came of it; False if the disk refuses for now."""
+        try:
+            await (self._taken(delivery) if outcome.taken else self._failed(delivery, outcome))
+        except Transient:
+            return False
+        return True
+
     async def _taken(self, delivery: Delivery) -> None:
         await self._deliveries.delivered(delivery)
         self._failures, self._paused_until = 0, float("-inf")
+        self._failing.clear()
         if self._degraded:
             self._degraded = False
             self._publish(
@@ -127,19 +136,21 @@ class Runner:
         age, attempts = now - delivery.created_at, delivery.attempts + 1
         wait = next_wait(attempts, age, outcome.asked, self._random.uniform(0.0, 1.0), self._limits)
         if wait is None:
-            await self._give_up(delivery, outcome, now - self._limits.max_age if failures > 1 else 0.0)
+            await self._give_up(delivery, outcome, now)
         else:
             await self._deliveries.postpone(delivery, now + wait)
         self._failures = failures
-        rest = max(pause(failures, self._random.uniform(0.0, 1.0), self._limits), min(outcome.asked, self._limits.pause))
-        self._paused_until = self._clock.monotonic() + rest
+        self._failing.add(delivery.parcel.lane)
+        rest = pause(failures, self._random.uniform(0.0, 1.0), self._limits)
+        self._paused_until = self._clock.monotonic() + max(rest, min(outcome.asked, self._limits.pause))
         if failures == _DEGRADED_AFTER and not self._degraded:
             self._degraded = True
             words = f"deliveries wait for {self.endpoint}: {outcome.reason}"
             self._publish(EventType.DELIVERY_DEGRADED, words, reason=outcome.reason, endpoint=self.endpoint)
 
-    async def _give_up(self, delivery: Delivery, outcome: Outcome, all_before: float) -> None:
-        """If the endpoint takes nothing at all, what is as old goes with it."""
+    async def _give_up(self, delivery: Delivery, outcome: Outcome, now: float) -> None:
+        """If the endpoint takes nothing at all, not of other lanes either, what is as old goes with it."""
+        all_before = now - self._limits.max_age if self._failing - {delivery.parcel.lane} else 0.0
         buried = await self._deliveries.give_up(delivery, f"{self.endpoint}: {outcome.reason}", all_before=all_before)
         self._buried(buried, f"not taken for {self._limits.max_age:g} s: {outcome.reason}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from dataclasses import dataclass
+from typing import Self
 
 import aiohttp
 import structlog
@@ -39,7 +40,7 @@ class Sender:
         self._most = most
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> Sender:
+    async def __aenter__(self) -> Self:
         resolver = None if self._allow_private else PublicResolver()
         connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=0, limit_per_host=self._most)
         self._session = aiohttp.ClientSession(

@@ -69,9 +69,7 @@ class Webhooks:
         settings = self._settings
         if not self._endpoints:
             return
-        sender = Sender(
-            self._clock, timeout=settings.timeout, allow_private=settings.allow_private, most=_LANES
-        )
+        sender = Sender(self._clock, timeout=settings.timeout, allow_private=settings.allow_private, most=_LANES)
         async with sender, asyncio.TaskGroup() as tasks:
             for endpoint in self._endpoints:
                 runner = Runner(
@@ -106,9 +104,7 @@ class Webhooks:
         for account in self._told.keys() - seen.keys():
             seen[account] = {"account": account, "status": "removed", "pairingNeeded": False, "slots": []}
         changed = {account: said for account, said in seen.items() if self._told.get(account) != said}
-        parcels = [
-            parcel(f"msg_{self._random.token()}", ACCOUNT_STATUS, said, now) for said in changed.values()
-        ]
+        parcels = [parcel(f"msg_{self._random.token()}", ACCOUNT_STATUS, said, now) for said in changed.values()]
         await self._deliveries.put(WEBHOOK, parcels)
         self._told.update(changed)
 

@@ -35,7 +35,7 @@ WITH RECURSIVE lanes (lane) AS (
 )
 SELECT min(next_at) FROM lanes CROSS JOIN deliveries ON deliveries.seq = (
     SELECT min(seq) FROM deliveries WHERE endpoint = :endpoint AND lane = lanes.lane
-) WHERE lanes.lane IS NOT NULL;
+) WHERE lanes.lane IS NOT NULL AND next_at > :now;
 
 -- name: get
 SELECT seq, id, endpoint, lane, account, payload, created_at, attempts, next_at FROM deliveries WHERE seq = ?;

@@ -50,6 +50,7 @@ class Pair:
     def adopt(self, primary: Session, backup: Session, behind: Callable[[Slot], bool]) -> None:
         """``behind`` says whether a slot has received what was not looked at yet."""
         self.sessions = {Slot.PRIMARY: primary, Slot.BACKUP: backup}
+        backup.hears_receipts = lambda: not primary.paired or primary.state.terminal  # nobody else would
         for slot, session in self.sessions.items():
             session.vitals.condemn = partial(self._condemn, slot)
         vitals = {slot: session.vitals for slot, session in self.sessions.items()}

@@ -17,7 +17,7 @@ from tandem.model import signals
 from tandem.model.account import Account, SlotRecord
 from tandem.model.event import EventType, Publish
 from tandem.model.message import RawEvent
-from tandem.model.states import SessionState
+from tandem.model.states import SessionState, Slot
 from tandem.policy import session_machine as machine
 from tandem.policy.fleet import FREE, Admission
 from tandem.policy.intensity import Window
@@ -62,6 +62,8 @@ class Session:
         self.host_started_at: float | None = None
         self.since = record.since
         self.name = f"{account.id} {record.slot}"
+        self.hears_receipts: Callable[[], bool] = lambda: record.slot is Slot.PRIMARY
+        """Asked at every start of the host: at most one slot of a pair, for one bad receipt ends whoever hears it."""
         self._limits = limits
         self._ports = ports
         self._logins = Window()
@@ -253,7 +255,7 @@ class Session:
         timings = self.vitals.begin()
         try:
             await self.import_leftover()
-            spec = DeviceSpec(self.account, self.slot, generation, timings=timings)
+            spec = DeviceSpec(self.account, self.slot, generation, timings=timings, receipts=self.hears_receipts())
             self._device = await self._ports.devices.start(spec, listener)
             self.host_started_at = self._ports.clock.now()
         except DataUnusable as error:

@@ -81,7 +81,7 @@ class HostFactory:
                 store=store,
                 uuid=f"{spec.account.id}-{spec.slot}",
                 props=device_props(spec.slot),
-                subscriptions=subscriptions(receipts=spec.slot is Slot.PRIMARY),
+                subscriptions=subscriptions(receipts=spec.receipts),
                 heartbeat=self._settings.heartbeat_interval,
                 pairing=spec.pairing,
                 emulator=self._emulator,

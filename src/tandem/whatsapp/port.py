@@ -20,7 +20,7 @@ class DeviceSpec:
     """What a device host is started for. ``pairing``: show QR texts; otherwise it refuses an unpaired key store.
 
     ``timings`` are the library's four keep-alive timings in seconds (answer deadline, shortest and longest wait, forced
-    reconnect), set before it connects; empty: its own.
+    reconnect), set before it connects; empty: its own. ``receipts``: whether it is told of receipts (see ``codes``).
     """
 
     account: Account
@@ -28,6 +28,7 @@ class DeviceSpec:
     generation: int
     pairing: bool = False
     timings: tuple[float, ...] = ()
+    receipts: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,6 +221,22 @@ async def test_being_logged_out_is_remembered_over_a_restart_and_the_keys_are_se
 
 
 @virtual
+async def test_the_primary_hears_receipts_and_the_backup_only_while_there_is_no_primary() -> None:
+    world = World()
+    supervisor = await _linked(world)
+    assert [world.devices.last(slot).spec.receipts for slot in Slot] == [True, False]
+    world.devices.last(Slot.BACKUP).dies()
+    await _settle()
+    assert world.devices.last(Slot.BACKUP).spec.receipts is False
+    world.devices.last(Slot.PRIMARY).says(signals.LoggedOut("device removed", on_connect=False))
+    await _settle()
+    world.devices.last(Slot.BACKUP).dies()
+    await asyncio.sleep(60)
+    assert world.devices.last(Slot.BACKUP).spec.receipts is True
+    await supervisor.stop()
+
+
+@virtual
 async def test_a_ban_outlives_a_restart_and_ends_by_itself() -> None:
     world = World()
     supervisor = await _linked(world)

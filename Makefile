@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: setup demo run test lint format bench torture-firestore torture-kill lock clean help
+.PHONY: setup demo run test lint format bench torture-firestore torture-kill quiet-years lock clean help
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -56,6 +56,10 @@ torture-firestore: $(VENV)/.dev ## the daemon killed KILLS times over a bad netw
 
 torture-kill: $(VENV)/.dev ## daemon and all hosts killed in the same instant, KILLS times: what that loses
 	@TORTURE_KILLS=$(KILLS) $(BIN)/pytest -s tests/crash/torture/test_torture_kill.py
+
+YEARS ?= 100
+quiet-years: $(VENV)/.dev ## YEARS quiet account-years: proactive reconnects and failovers for nothing
+	@PYTHONPATH=tests $(BIN)/python -m simulation.quiet_years --years $(YEARS)
 
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --group build pyproject.toml -o requirements.lock

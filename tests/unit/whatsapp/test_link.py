@@ -163,7 +163,7 @@ async def test_a_send_that_takes_too_long_has_an_unknown_fate_and_the_host_lives
     link = await start("deaf")
     result = await link.send(CHAT, Text("hi"), SECRET, 0.05)
     assert result.outcome is SendOutcome.UNKNOWN
-    assert "0.05 s" in result.error
+    assert "no answer within" in result.error
     assert len(heard.signals) == 1
 
 

@@ -335,7 +335,8 @@ def _number(supervisor: Supervisor, account: AccountId) -> Number | None:
 
 def _vital_limits(settings: Settings) -> VitalLimits:
     session = settings.session
-    return VitalLimits(keepalive.Limits(floor=session.ping_interval, answer=session.ping_answer))
+    limits = keepalive.Limits(floor=session.ping_interval, answer=session.ping_answer)
+    return VitalLimits(limits, self_probe=session.self_probe_interval)
 
 
 def _rates(settings: Settings) -> Rates:

@@ -21,6 +21,7 @@ from tandem.errors import Misconfigured
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+_LEAST_SELF_PROBE = 60.0
 Rate = Annotated[float, Field(gt=0)]
 
 
@@ -57,10 +58,22 @@ class SessionSettings(BaseModel):
     ping_answer: Annotated[float, Field(ge=0.5, le=10)] = Field(
         1.5, description="Seconds a ping's answer may take before the session is asked once more."
     )
+    self_probe_interval: float = Field(
+        0.0,
+        ge=0,
+        description="Least seconds, 60 or more, between self-probes, which nobody sees; 0: none.",
+    )
     logins_per_second: float = Field(8.0, gt=0, description="Logins a second over all accounts, after a burst of 8.")
     restart_intensity: Count = Field(20, description="Crashes of a host within the period that park its slot.")
     restart_period: Seconds = Field(300.0, description="Length of that period in seconds.")
     pairing_window: Seconds = Field(600.0, description="Seconds a pairing shows fresh QRs before it is given up.")
+
+    @field_validator("self_probe_interval")
+    @classmethod
+    def _low_rate(cls, value: float) -> float:
+        if 0 < value < _LEAST_SELF_PROBE:
+            raise ValueError(f"self-probes must be {_LEAST_SELF_PROBE:g} s apart at least, or 0 for none")
+        return value
 
 
 class QueueSettings(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,12 +16,14 @@ from tandem.errors import NotOnline
 from tandem.model import signals
 from tandem.model.account import Account, SlotRecord
 from tandem.model.event import EventType
-from tandem.model.ids import Jid, Number, account_id
+from tandem.model.ids import ChatId, Jid, Number, account_id
 from tandem.model.message import DecodedMessage, RawEvent
+from tandem.model.outbox import Content, SendResult
 from tandem.model.states import SessionState, Slot
 from tandem.policy.session_machine import Limits
 from tandem.supervision.account import Pair
 from tandem.supervision.supervisor import Supervisor, SupervisorPorts
+from tandem.supervision.vitals import VitalLimits
 from tandem.whatsapp.port import DeviceListener, DeviceSpec
 
 NUMBER = Number("+12025550123")
@@ -37,6 +39,7 @@ class NoisyDevice(TwinDevice):
     stalled: bool = False
     deaf: bool = False
     no_pongs: bool = False
+    echo: Callable[[Slot, bytes], None] = lambda _slot, _secret: None
     errors: int = 0
     missed: int = 0
 
@@ -74,6 +77,11 @@ class NoisyDevice(TwinDevice):
             self.says(signals.KeepAliveTimeout(self.errors))
             self._wait()
 
+    async def send(self, chat: ChatId, content: Content, secret: bytes, timeout: float) -> SendResult:
+        result = await super().send(chat, content, secret, timeout)
+        self.echo(self.spec.slot.partner, secret)
+        return result
+
     async def probe(self, timeout: float) -> float:
         self.probes += 1
         seconds = None if self.stalled else self.line.round_trip(self.chance)
@@ -89,12 +97,14 @@ class NoisyDevices(TwinDevices):
     """``lines``: what each slot's hosts are connected by."""
 
     chance: random.Random = field(default_factory=lambda: random.Random(1))
+    echo: Callable[[Slot, bytes], None] = lambda _slot, _secret: None
     lines: dict[Slot, Line] = field(default_factory=lambda: dict.fromkeys(Slot, Line()))
 
     async def start(self, spec: DeviceSpec, listener: DeviceListener) -> NoisyDevice:
         device = NoisyDevice(
             spec, listener, len(self.started) + 1, timings=spec.timings, line=self.lines[spec.slot], chance=self.chance
         )
+        device.echo = self.echo
         self.started.append(device)
         asyncio.get_running_loop().call_later(0.1, device.comes_online)
         return device
@@ -121,6 +131,7 @@ class Stage:
     devices: NoisyDevices = field(default_factory=NoisyDevices)
     events: list[tuple[float, EventType, str]] = field(default_factory=list)
     written: int = 0
+    self_probe: float = 0.0
 
     def __post_init__(self) -> None:
         for slot in Slot:
@@ -136,7 +147,9 @@ class Stage:
             serve=self._serve,
             save_account=self._nothing,
         )
-        self.supervisor = Supervisor(Limits(), ports, suspect_after=2.0, max_accounts=3)
+        limits = VitalLimits(self_probe=self.self_probe)
+        self.supervisor = Supervisor(Limits(), ports, suspect_after=2.0, max_accounts=3, vitals=limits)
+        self.devices.echo = self._echo
 
     @property
     def now(self) -> float:
@@ -164,11 +177,14 @@ class Stage:
             delay = lag * self.devices.chance.uniform(0.5, 2.0)
             asyncio.get_running_loop().call_later(delay, self._deliver, slot, f"m{self.written}")
 
-    def _deliver(self, slot: Slot, message_id: str) -> None:
+    def _echo(self, slot: Slot, secret: bytes) -> None:
+        asyncio.get_running_loop().call_later(0.05, self._deliver, slot, "echo", secret)
+
+    def _deliver(self, slot: Slot, message_id: str, secret: bytes = b"") -> None:
         device = self.devices.running(slot)
         if device.alive and not device.deaf and not device.stalled:
             event = RawEvent(ACCOUNT.id, slot, device.spec.generation, 1, 17, b"", self.now)
-            self.supervisor.heard(event, _message(message_id))
+            self.supervisor.heard(event, _message(message_id, secret))
 
     def _publish(self, type: EventType, message: str, **_rest: object) -> None:  # noqa: A002
         self.events.append((self.now, type, message))
@@ -180,9 +196,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def online(devices: NoisyDevices | None = None) -> AsyncIterator[Stage]:
+async def online(devices: NoisyDevices | None = None, self_probe: float = 0.0) -> AsyncIterator[Stage]:
     """Bring the account up; forget what happened until then."""
-    stage = Stage(devices or NoisyDevices())
+    stage = Stage(devices or NoisyDevices(), self_probe=self_probe)
     await stage.supervisor.prepare()
     stage.supervisor.start()
     await asyncio.sleep(120.0)
@@ -194,7 +210,7 @@ async def online(devices: NoisyDevices | None = None) -> AsyncIterator[Stage]:
         await stage.supervisor.stop()
 
 
-def _message(message_id: str) -> DecodedMessage:
+def _message(message_id: str, secret: bytes) -> DecodedMessage:
     sender = Jid("100000000000099", "lid")
     return DecodedMessage(
         message_id=message_id,
@@ -202,7 +218,7 @@ def _message(message_id: str) -> DecodedMessage:
         sender=sender,
         sender_alt=None,
         recipient_alt=None,
-        from_me=False,
+        from_me=bool(secret),
         is_group=False,
         push_name="",
         timestamp=0,
@@ -210,6 +226,6 @@ def _message(message_id: str) -> DecodedMessage:
         text="",
         has_media=False,
         reply_to="",
-        secret=b"",
+        secret=secret,
         raw=b"",
     )

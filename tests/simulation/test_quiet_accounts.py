@@ -22,9 +22,11 @@ WORSE = Line(loss=0.01, unanswered=1e-3)
 """A line that leaves a hundred times as many questions unanswered as the model's ordinary one."""
 
 
-def _play(scene: Callable[[Stage], Awaitable[None]], devices: NoisyDevices | None = None) -> None:
+def _play(
+    scene: Callable[[Stage], Awaitable[None]], devices: NoisyDevices | None = None, self_probe: float = 0.0
+) -> None:
     async def whole() -> None:
-        async with online(devices) as stage:
+        async with online(devices, self_probe) as stage:
             await scene(stage)
 
     run_virtually(whole())
@@ -194,3 +196,26 @@ def test_a_bad_session_is_kept_while_its_partner_is_away() -> None:
         assert "pings slow" in slot.quality_detail
 
     _play(scene, _noisy())
+
+
+def test_self_probes_of_a_quiet_account_make_no_alarm() -> None:
+    async def day(stage: Stage) -> None:
+        await asyncio.sleep(DAY)
+        assert stage.alarms() == []
+        sent = [len(stage.devices.running(slot).sent) for slot in Slot]
+        assert sent[0] == sent[1] > 100
+
+    _play(day, _devices(6, WORSE), self_probe=300.0)
+
+
+def test_self_probes_find_both_slots_deaf_one_after_the_other_and_the_role_moves_first() -> None:
+    async def scene(stage: Stage) -> None:
+        for slot in Slot:
+            stage.devices.running(slot).deaf = True
+        await asyncio.sleep(600.0)
+        assert [kind for _, kind, _ in stage.events].count(EventType.PROACTIVE_RECONNECT) == 2
+        assert "self-probes" in stage.events[0][2]
+        assert len(stage.devices.started) == 4
+        assert {session.state for session in stage.pair.sessions.values()} == {SessionState.ONLINE}
+
+    _play(scene, _noisy(), self_probe=60.0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -20,6 +20,7 @@ from tandem.inbound.intake import Decode, Intake, Result, Work, work_of
 from tandem.model.event import EventType, Publish
 from tandem.model.ids import AccountId, Number
 from tandem.model.message import DecodedMessage, RawEvent
+from tandem.model.self_probe import is_probe
 from tandem.model.states import Slot
 from tandem.policy.backoff import full_jitter
 from tandem.queue.inbox import Copy
@@ -45,6 +46,7 @@ class Counts:
     undecryptable: int = 0
     receipts: int = 0
     dead_lettered: int = 0
+    self_probes: int = 0  # not messages: known by their secret, heard and forgotten
     refused: int = 0  # dropped at the bound of a lane; the journal has them
 
 
@@ -160,7 +162,6 @@ class Pipeline:
                 events = [line.events[index] for index in range(min(len(line.events), _LARGEST_BATCH))]
                 batch = [self._work(event) for event in events]
                 line.seen = len(batch)
-                self._tell_of_messages(batch)
                 await self._persist(batch)
                 for _ in events:
                     line.events.popleft()
@@ -175,12 +176,6 @@ class Pipeline:
         line = self._lines.get((account, slot))
         return line is not None and len(line.events) > line.seen
 
-    def _tell_of_messages(self, batch: Sequence[Work]) -> None:
-        if self._heard is not None:
-            for work in batch:
-                if isinstance(work.decoded, DecodedMessage):
-                    self._heard(work.event, work.decoded)
-
     def _acknowledge_all(self, events: Sequence[RawEvent]) -> None:
         last = {event.generation: event for event in events if event.sequence}
         for event in last.values():
@@ -190,7 +185,15 @@ class Pipeline:
                 _log.debug("not_acknowledged", slot=str(event.slot), generation=event.generation)
 
     def _work(self, event: RawEvent) -> Work:
-        return work_of(event, self._decode, self._own_number(event.account))
+        work = work_of(event, self._decode, self._own_number(event.account))
+        if not isinstance(work.decoded, DecodedMessage):
+            return work
+        if self._heard is not None and event.generation:  # else a dead host left it behind
+            self._heard(event, work.decoded)
+        if work.decoded.from_me and is_probe(work.decoded.secret):
+            self.counts.self_probes += 1
+            return replace(work, decoded=None)
+        return work
 
     async def _persist(self, batch: Sequence[Work], *, tries: int | None = None, bounded: bool = True) -> None:
         """Commit a batch. A refusal of the queue is tried again; what can never be committed becomes a dead letter."""

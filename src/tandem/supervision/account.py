@@ -10,7 +10,7 @@ from tandem.clock import Clock
 from tandem.errors import Conflict
 from tandem.model.account import Account
 from tandem.model.event import EventType, Publish
-from tandem.model.ids import ChatId
+from tandem.model.ids import ChatId, Number
 from tandem.model.outbox import Content, SendOutcome, SendResult
 from tandem.model.states import AccountStatus, Role, SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod, SendingView, SlotView
@@ -116,6 +116,17 @@ class Pair:
             return result
         finally:
             call.cancel()
+
+    @property
+    def number(self) -> Number:
+        return self.account.number
+
+    def both_online(self) -> bool:
+        return all(session.state is SessionState.ONLINE for session in self.sessions.values())
+
+    def deaf(self, slot: Slot, reason: str) -> None:
+        """A slot does not hear what its partner sends."""
+        self.sessions[slot].vitals.deaf(reason)
 
     @property
     def banned_until(self) -> float:

@@ -25,6 +25,7 @@ from tandem.queue.registry import Registry
 from tandem.supervision.account import Pair
 from tandem.supervision.fleet import Fleet
 from tandem.supervision.pairing import Pairing, PairingPorts
+from tandem.supervision.prober import Prober
 from tandem.supervision.session import Session, SessionPorts
 from tandem.supervision.vitals import VitalLimits
 from tandem.whatsapp.port import DeviceFactory
@@ -58,6 +59,7 @@ class SupervisorPorts:
 @dataclass(slots=True)
 class _Member:
     pair: Pair
+    prober: Prober
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
 
@@ -181,7 +183,10 @@ class Supervisor:
     def heard(self, event: RawEvent, message: DecodedMessage) -> None:
         """A slot received a copy of a message, which may not be durable yet."""
         member = self._members.get(event.account)
-        if member is None or message.from_me or event.generation != member.pair.sessions[event.slot].generation:
+        if member is None or event.generation != member.pair.sessions[event.slot].generation:
+            return
+        if message.from_me:
+            member.prober.echoed(event.slot, message.secret)
             return
         sender = f"{message.sender.user}@{message.sender.server}"
         member.pair.hearing.heard(event.slot, message.message_id, sender, readable=not message.undecryptable)
@@ -216,7 +221,7 @@ class Supervisor:
         ]
         pair.adopt(sessions[0], sessions[1], partial(ports.behind, account.id))
         pair.pairings = self._pairings(pair)
-        self._members[account.id] = _Member(pair)
+        self._members[account.id] = _Member(pair, Prober(pair, self._vitals.self_probe, ports.clock, ports.random))
         return self._members[account.id]
 
     def _pairings(self, pair: Pair) -> dict[Slot, Pairing]:
@@ -260,6 +265,8 @@ class Supervisor:
 
     def _serve(self, member: _Member) -> None:
         self._employ(member, "outbound", lambda: self._ports.serve(member.pair))
+        if self._vitals.self_probe:
+            self._employ(member, "self-probe", member.prober.run)
 
     def _employ(self, member: _Member, name: str, job: Callable[[], Awaitable[None]]) -> None:
         account = member.pair.account.id

@@ -30,13 +30,15 @@ _QUESTIONS = 2
 class VitalLimits:
     """``confirm``: seconds in which a session must give a sign of life after a ping went unanswered.
 
-    ``patience``: seconds in which one that did is not asked again because a message is missing.
+    ``patience``: seconds in which one that did is not asked again because a message is missing. ``self_probe``: least
+    seconds between two rounds of self-probes, 0 for none.
     """
 
     keep_alive: keepalive.Limits = field(default_factory=keepalive.Limits)
     quality: quality.Limits = field(default_factory=quality.Limits)
     confirm: float = 0.8
     patience: float = 30.0
+    self_probe: float = 0.0
 
 
 class Subject(Protocol):

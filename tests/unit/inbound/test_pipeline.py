@@ -18,6 +18,7 @@ from tandem.model import signals
 from tandem.model.event import EventType
 from tandem.model.ids import Jid
 from tandem.model.message import DecodedMessage, DecodedReceipt, RawEvent
+from tandem.model.self_probe import probe_of
 from tandem.model.states import OutboxState, Slot
 from tandem.queue.queue import Queue
 from unit.queue.parts import ACCOUNT, ANN, NUMBER, START_MS, Told, accept_text, open_queue, waiting
@@ -359,5 +360,34 @@ def test_a_busy_slot_does_not_hold_up_its_partner(tmp_path: Path) -> None:
         await rig.settled()
         slots = [slot for slot, _, _ in rig.acknowledged]
         assert slots.index(Slot.BACKUP) < len(slots) - 1
+
+    run(tmp_path, scenario)
+
+
+def test_an_echo_of_a_self_probe_is_heard_counted_acknowledged_and_never_stored(tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    async def scenario(rig: Rig) -> None:
+        secret = probe_of(NUMBER, "0" * 26, at=1.0).secret.hex()
+        rig.pipeline.receive(event(1, from_me=True, kind="reaction", secret=secret))
+        rig.pipeline.receive(event(2))
+        await rig.settled()
+        await rig.pipeline.import_leftover([event(3, generation=0, from_me=True, secret=secret)])
+        assert heard == ["ID1", "ID2"]
+        assert await waiting(rig.queue) == ["2"]
+        assert rig.pipeline.counts.self_probes == 2
+        assert rig.acknowledged[-1] == (Slot.PRIMARY, 1, 2)
+
+    run(tmp_path, scenario, heard=lambda _event, message: heard.append(message.message_id))
+
+
+def test_a_lane_is_behind_only_with_events_that_were_not_looked_at(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        assert not rig.pipeline.behind(ACCOUNT, Slot.PRIMARY)
+        rig.pipeline.receive(event(1))
+        assert rig.pipeline.behind(ACCOUNT, Slot.PRIMARY)
+        assert not rig.pipeline.behind(ACCOUNT, Slot.BACKUP)
+        await rig.settled()
+        assert not rig.pipeline.behind(ACCOUNT, Slot.PRIMARY)
 
     run(tmp_path, scenario)

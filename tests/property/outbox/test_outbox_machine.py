@@ -7,6 +7,7 @@ never claim less than was proven, and nothing that the server has may ever be se
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from support.virtual_time import SeededRandom, VirtualClock, VirtualLoop
+from tandem.errors import Conflict
 from tandem.model.ids import ChatId, Jid
 from tandem.model.message import DecodedMessage, DecodedReceipt
 from tandem.model.outbox import OutboxRow, SendOutcome, SendResult
 from tandem.model.states import OutboxState, Slot
 from tandem.queue.queue import Queue
 from tandem.queue.settlement import settle_echo, settle_receipt
+from tandem.queue.unknown import UnknownSends
 from tandem.settings import QueueSettings
 from unit.queue.parts import ACCOUNT, Told, accept_text, sendable
 
@@ -31,6 +34,8 @@ T = TypeVar("T")
 CHATS = [ChatId(f"1202555010{number}@s.whatsapp.net") for number in range(3)]
 PROVEN = {OutboxState.SENT, OutboxState.DELIVERED, OutboxState.READ}
 ANN = Jid("12025550101", "s.whatsapp.net")
+ENDED = {OutboxState.EXPIRED, OutboxState.CANCELLED, OutboxState.FAILED}
+LIFE = 50.0
 HOLD = 1e9  # an unknown message blocks its chat for ever: then order must hold in every history
 
 
@@ -43,6 +48,8 @@ class Sent:
     calling: bool = False
     at_server: int = 0
     proven: OutboxState | None = None
+    ended: OutboxState | None = None
+    dared: int = 0  # how often an operator had it sent again without a proof
 
     @property
     def message_id(self) -> str:
@@ -53,6 +60,8 @@ class OutboxMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
+        self.place = Path(self.folder.name) / "0"
+        self.place.mkdir()
         self.runner = asyncio.Runner(loop_factory=VirtualLoop)
         self.random = SeededRandom(11)
         self.truth: dict[str, Sent] = {}
@@ -61,16 +70,16 @@ class OutboxMachine(RuleBasedStateMachine):
         self.run(self.queue.open)
 
     def make(self) -> Queue:
-        return Queue(Path(self.folder.name), QueueSettings(), VirtualClock(), self.random, Told())
+        return Queue(self.place, QueueSettings(), VirtualClock(), self.random, Told())
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return self.runner.run(work())
 
-    @rule(chat=st.sampled_from(CHATS), key=st.none() | st.integers(0, 5).map(str))
-    def accept(self, chat: ChatId, key: str | None) -> None:
+    @rule(chat=st.sampled_from(CHATS), key=st.none() | st.integers(0, 5).map(str), life=st.sampled_from([None, LIFE]))
+    def accept(self, chat: ChatId, key: str | None, life: float | None) -> None:
         text = f"text {key}"
         scoped = None if key is None else f"{chat}-{key}"
-        row, new = self.run(lambda: accept_text(self.queue, chat, text, scoped))
+        row, new = self.run(lambda: accept_text(self.queue, chat, text, scoped, expires_in=life))
         assert new is (row.id not in self.truth)
         if new:
             self.truth[row.id] = Sent(row, len(self.truth))
@@ -80,8 +89,10 @@ class OutboxMachine(RuleBasedStateMachine):
         rows = self.run(lambda: sendable(self.queue, HOLD))
         assert len({row.chat for row in rows}) == len(rows)
         for row in rows:
-            assert self.truth[row.id].at_server == 0  # what the server has is never offered again
-            assert not self.truth[row.id].calling
+            sent = self.truth[row.id]
+            assert sent.at_server <= sent.dared  # what the server has is never offered again, unless somebody dared
+            assert not sent.calling
+            assert sent.ended is None
         if rows:
             row = data.draw(st.sampled_from(rows))
             claimed = self.run(lambda: self.queue.outbox.mark_sending(row.id, Slot.PRIMARY))
@@ -120,6 +131,61 @@ class OutboxMachine(RuleBasedStateMachine):
                 self.early.setdefault(sent.row.id, []).append(OutboxState(what))  # type: ignore[call-arg]
         self.queue.outbox.moved(moves)
 
+    @rule(data=st.data(), act=st.sampled_from(["cancel", "resend", "give_up"]))
+    def an_operator_acts(self, data: st.DataObject, act: str) -> None:
+        if not self.truth:
+            return
+        sent = data.draw(st.sampled_from(list(self.truth.values())))
+        before = self.row(sent)
+        possible = before.state is (OutboxState.QUEUED if act == "cancel" else OutboxState.UNKNOWN)
+        try:
+            after = self.run(lambda: getattr(self.queue.outbox, act)(before.id))
+        except Conflict:
+            assert not possible
+            assert self.row(sent) == before
+            return
+        assert possible
+        if act == "resend":
+            sent.dared = sent.at_server
+            assert after.state is OutboxState.QUEUED
+        else:
+            sent.ended = OutboxState.CANCELLED
+
+    @rule(data=st.data())
+    def a_proof_of_absence_is_found(self, data: st.DataObject) -> None:
+        absent = [sent for sent in self.truth.values() if not sent.at_server and not sent.calling]
+        if not absent:
+            return
+        sent = data.draw(st.sampled_from(absent))
+        before = self.row(sent)
+        unknown = UnknownSends(self.queue.database, self.queue.outbox, VirtualClock())
+        move = self.run(lambda: unknown.send_again(before, "it never left", left=False))
+        again = before.state is OutboxState.UNKNOWN
+        assert move.after.state is (OutboxState.QUEUED if again else before.state)
+
+    @rule(seconds=st.sampled_from([1.0, LIFE]))
+    def time_passes(self, seconds: float) -> None:
+        self.run(lambda: asyncio.sleep(seconds))
+        for move in self.run(self.queue.outbox.expire):
+            assert move.before.state is OutboxState.QUEUED
+            assert move.after.expires_at <= move.after.ended_at
+            self.truth[move.after.id].ended = OutboxState.EXPIRED
+
+    @rule()
+    def the_machine_loses_power(self) -> None:
+        """What is on the disk, with its log as it lies there, is all that a new start has."""
+        image = self.place.with_name(str(int(self.place.name) + 1))
+        shutil.copytree(self.place, image)
+        for sent in self.truth.values():
+            sent.calling = False
+        self.run(self.queue.close)
+        self.place = image
+        self.queue = self.make()
+        self.run(self.queue.open)
+
+    def row(self, sent: Sent) -> OutboxRow:
+        return self.run(lambda: self.queue.outbox.get(sent.row.id))
+
     @rule()
     def the_daemon_is_killed(self) -> None:
         """A call under way may still reach the server: nobody is there to see it."""
@@ -136,11 +202,12 @@ class OutboxMachine(RuleBasedStateMachine):
         waiting = 0
         for identifier, sent in self.truth.items():
             row = self.run(lambda identifier=identifier: self.queue.outbox.get(identifier))  # type: ignore[misc]
-            assert sent.at_server <= 1
+            assert sent.at_server <= 1 + sent.dared
             if sent.proven is not None:
                 assert row.state is sent.proven
             else:
                 assert row.state not in PROVEN
+                assert row.state is sent.ended or (sent.ended is None and row.state not in ENDED)
             assert (row.state is OutboxState.SENDING) is (sent.calling and sent.proven is None)
             waiting += row.state in {OutboxState.QUEUED, OutboxState.SENDING}
         assert self.queue.outbox.depth == waiting

@@ -44,7 +44,7 @@ class World:
         sources = Sources(accounts=self.accounts.list, traffic=lambda: self.traffic)
         self.metrics = Metrics(sources, self.events, self.clock, version="1.2.3", commit="abc", instance="test-1")
         about = About("1.2.3", "abcdef0", "test-1")
-        parts = Parts(
+        self.parts = Parts(
             accounts=self.accounts,
             outgoing=self.outgoing,
             dead_letters=self.letters,
@@ -55,7 +55,7 @@ class World:
             readiness=lambda: self.not_ready,
             outages=lambda _account: self.outages,
         )
-        self.server = ApiServer(self.settings, parts, self.store, self.clock, self.random)
+        self.server = ApiServer(self.settings, self.parts, self.store, self.clock, self.random)
 
     async def add(self, phone: str = PHONE, name: str = "Front desk") -> AccountId:
         view, _ = await self.accounts.add(name, Number(phone))

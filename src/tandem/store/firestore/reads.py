@@ -12,7 +12,7 @@ from google.cloud.firestore_v1 import types
 
 from tandem.errors import StoreUnavailable
 from tandem.model.event import Event, EventType
-from tandem.model.ids import AccountId, ChatId, MessageKey
+from tandem.model.ids import AccountId, ChatId, MessageKey, message_key
 from tandem.store.firestore.client import Client, Refused
 from tandem.store.firestore.documents import (
     EVENT_DAYS,
@@ -65,9 +65,12 @@ class Reads:
     async def find(self, account: AccountId, chat: ChatId, message_id: str) -> Sequence[StoredMessage]:
         if not (usable_id(account) and usable_id(chat)):
             return []
+        low = message_key(message_id, from_me=False).removesuffix("in")  # keys are documents' names: always indexed
         query = _Query(from_=[{"collection_id": "messages"}], limit=_MOST_OF_ONE_ID)
-        _where(query, _field("id", "EQUAL", message_id))
-        return [message_of(document) for document in await self._query(self._names.chat(account, chat), query)]
+        ends = (("GREATER_THAN", low), ("LESS_THAN", f"{low}~"))
+        _where(query, *(_named(operator, self._names.message(account, chat, key)) for operator, key in ends))
+        found = [message_of(document) for document in await self._query(self._names.chat(account, chat), query)]
+        return [stored for stored in found if stored.message.message_id == message_id]
 
     async def events(
         self, limit: int, now: float, type_: EventType | None, account: AccountId | None
@@ -119,6 +122,16 @@ def _field(name: str, operator: str, value: str) -> Any:
             "field": {"field_path": name},
             "op": _Query.FieldFilter.Operator[operator],
             "value": {"string_value": value},
+        }
+    )
+
+
+def _named(operator: str, name: str) -> Any:
+    return _Query.Filter(
+        field_filter={
+            "field": {"field_path": "__name__"},
+            "op": _Query.FieldFilter.Operator[operator],
+            "value": {"reference_value": name},
         }
     )
 

@@ -31,9 +31,8 @@ from tandem.model.event import EventType
 from tandem.model.ids import AccountId, Number
 from tandem.model.message import RawEvent
 from tandem.monitoring import logging
-from tandem.monitoring.archive import Archive
+from tandem.monitoring.desk import Desk, DeskPorts
 from tandem.monitoring.events import EventStream
-from tandem.monitoring.metrics import Metrics
 from tandem.monitoring.redaction import Redactor
 from tandem.monitoring.sources import Availability, Backlog, Sources, Told, Traffic
 from tandem.monitoring.watchdog import Watchdog
@@ -66,10 +65,7 @@ _DRAIN = 1.0  # seconds the store has at the end for what is still in the inbox
 
 def main(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT. Returns the exit code. Raises TandemError if it cannot start."""
-    webhook = settings.webhook
-    secrets = (settings.api_token, settings.read_token, settings.firebase_service_account, webhook.secret)
-    urls = webhook.urls.get_secret_value().split(",") if webhook.urls else []
-    redactor = Redactor([*(secret.get_secret_value() for secret in secrets if secret), *map(str.strip, urls)])
+    redactor = Redactor(settings.secret_values())
     logging.configure(settings.log, redactor, production=settings.production)
     asyncio.run(Daemon(settings, SystemClock(), SystemRandom(), redactor).run())
     return 0
@@ -118,27 +114,26 @@ class Daemon:
         self._events.listen(webhooks.heard)
         await work.supervisor.prepare()
         await work.outages.prepare(work.supervisor.list())
-        archive = Archive(self._events, store, self._clock, self._random)
-        metrics = Metrics(
-            work.sources(), self._events, self._clock,
+        desk = Desk(
+            settings, work.watched(store), self._events, clock=self._clock, random=self._random,
             version=__version__, commit=settings.railway_commit, instance=self._instance,
         )  # fmt: skip
+        parts.push_async_callback(desk.close)
         await parts.enter_async_context(
             _running(
                 work.writer.run(),
                 queue.keep_tidy(),
                 work.outages.run(),
                 work.unreadable.run(),
-                metrics.run(),
-                archive.run(),
                 webhooks.run(),
+                *desk.jobs(),
             )
         )
         parts.push_async_callback(work.drain)
         work.supervisor.start()
         parts.push_async_callback(work.supervisor.stop)
         parts.push_async_callback(work.outages.stop)
-        api = ApiServer(settings, self._parts(work, metrics), store, self._clock, self._random)
+        api = ApiServer(settings, self._parts(work, desk), store, self._clock, self._random)
         parts.push_async_callback(api.stop)
         await api.start()
         self._starting = False
@@ -237,17 +232,20 @@ class Daemon:
         )
         return _Work(queue, pipeline, writer, supervisor, outages, unreadable)
 
-    def _parts(self, work: _Work, metrics: Metrics) -> Parts:
+    def _parts(self, work: _Work, desk: Desk) -> Parts:
         return Parts(
             accounts=work.supervisor,
             outgoing=work.queue.outbox,
             dead_letters=work.queue.dead_letters,
             replay=work.pipeline.replay,
             events=self._events,
-            figures=metrics,
+            figures=desk.metrics,
             outages=work.outages.recent,
             about=About(__version__, self._settings.railway_commit, self._instance),
             readiness=lambda: "starting or stopping" if self._starting else None,
+            alerts=desk.alerts.firing,
+            report=desk.reporter.of,
+            today=desk.reporter.today,
         )
 
 
@@ -267,7 +265,10 @@ class _Work:
         await self.pipeline.drain(_DRAIN)
         await self.writer.drain(_DRAIN)
 
-    def sources(self) -> Sources:
+    def watched(self, store: Store) -> DeskPorts:
+        return DeskPorts(self.queue, store, self._sources(), self.outages.recent, lambda: self.writer.trouble)
+
+    def _sources(self) -> Sources:
         inbox, outbox = self.queue.inbox, self.queue.outbox
         return Sources(
             accounts=self.supervisor.list,

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -23,6 +24,7 @@ Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 _LEAST_SELF_PROBE = 60.0
 Rate = Annotated[float, Field(gt=0)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
 
 
 class ApiSettings(BaseModel):
@@ -124,6 +126,35 @@ class WebhookSettings(BaseModel):
     max_waiting: Count = Field(100_000, description="Deliveries that may wait per endpoint; then the oldest give way.")
 
 
+class AlertSettings(BaseModel):
+    """When somebody is told that something is wrong. The counts and ratios are of the last hour."""
+
+    disconnects_per_hour: int = Field(10, ge=0, description="More disconnects than this in an hour raise an alert.")
+    rate_limits_per_hour: int = Field(5, ge=0, description="More rate limits than this in an hour raise an alert.")
+    loss_ratio: Ratio = Field(0.01, description="Part of an hour's messages that may be dead letters.")
+    reconnect_failure_ratio: Ratio = Field(0.2, description="Part of an hour's reconnects that may fail.")
+    queue_age: Seconds = Field(120.0, description="Seconds a message may wait in a queue.")
+    disk_free: Ratio = Field(0.1, description="Part of the data directory's disk that has to be free.")
+    objective: Annotated[float, Field(gt=0, lt=1)] = Field(0.999, description="Availability each account is to have.")
+    throttle: Seconds = Field(3600.0, description="Seconds between two notices of the same alert.")
+
+
+class ReportSettings(BaseModel):
+    """The daily report."""
+
+    timezone: str = Field("UTC", description="Time zone whose midnight ends a day, such as Europe/Berlin.")
+    send: bool = Field(default=False, description="true: each day's report goes to ALERT_URLS too.")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{value!r} is no time zone: write one such as UTC or Europe/Berlin") from None
+        return value
+
+
 class LogSettings(BaseModel):
     """Logs: one JSON line each on stdout in production, readable lines on a terminal."""
 
@@ -164,6 +195,11 @@ class Settings(BaseSettings):
     firestore_emulator_host: str | None = Field(
         None, validation_alias="FIRESTORE_EMULATOR_HOST", description="host:port of the Firestore emulator."
     )
+    alert_urls: SecretStr | None = Field(
+        None,
+        validation_alias="ALERT_URLS",
+        description="Where alerts go: Apprise URLs (Slack, Discord, Telegram, mail …), separated by spaces or commas.",
+    )
     use_message_batching: bool = Field(
         default=True, validation_alias="USE_MESSAGE_BATCHING", description="false: batches of one message."
     )
@@ -185,6 +221,8 @@ class Settings(BaseSettings):
     writer: WriterSettings = WriterSettings()
     firestore: FirestoreSettings = FirestoreSettings()
     webhook: WebhookSettings = WebhookSettings()
+    alert: AlertSettings = AlertSettings()
+    report: ReportSettings = ReportSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("emulator")
@@ -201,10 +239,12 @@ class Settings(BaseSettings):
             raise ValueError("an emulator lives on this machine: write 127.0.0.1:PORT")
         return f"127.0.0.1:{port}"
 
-    @property
-    def paced(self) -> bool:
-        """Whether sending is paced although WhatsApp has refused nothing: an emulator bans nobody."""
-        return self.pacing.mode == "on" or (self.pacing.mode == "auto" and self.emulator is None)
+    def secret_values(self) -> list[str]:
+        """Every text that must never be told, however it came in."""
+        lists = [secret.get_secret_value() for secret in (self.alert_urls, self.webhook.urls) if secret]
+        given = (self.api_token, self.read_token, self.firebase_service_account, self.webhook.secret)
+        values = [secret.get_secret_value() for secret in given if secret]
+        return [*values, *lists, *(url for each in lists for url in each.replace(",", " ").split())]
 
     @property
     def production(self) -> bool:

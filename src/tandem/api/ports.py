@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import date
 from typing import Protocol
 
+from tandem.errors import NotFound
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId, ChatId, Number
 from tandem.model.outage import Outage
 from tandem.model.outbox import Content, IdempotencyKey, IfUnknown, OutboxRow, Target, Wanted
 from tandem.model.states import Slot
 from tandem.model.views import AccountView, PairingView, PairMethod
+from tandem.policy.alerting import Alert
 from tandem.queue.dead_letters import DeadLetter
 
 
@@ -183,13 +186,22 @@ def _always_ready() -> str | None:
     return None
 
 
+async def _no_report(day: date) -> Mapping[str, object]:
+    raise NotFound(f"there is no report of {day.isoformat()}")
+
+
+def _epoch() -> date:
+    return date(1970, 1, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What the API stands on.
 
     ``replay`` processes a dead letter again: raises NotFound; raises PoisonMessage, and keeps the letter, if it still
-    cannot be understood. ``readiness`` returns why the daemon cannot serve yet, or None when it can. ``outages`` gives
-    the last outages of an account, newest first.
+    cannot be understood. ``alerts`` are those that fire; ``report`` raises NotFound for a day that nothing is known of;
+    ``today`` is the day of the report's time zone. ``readiness`` returns why the daemon cannot serve yet, or None when
+    it can. ``outages`` gives the last outages of an account, newest first.
     """
 
     accounts: Accounts
@@ -201,3 +213,6 @@ class Parts:
     about: About
     outages: Callable[[AccountId], Sequence[Outage]] = lambda _account: ()
     readiness: Callable[[], str | None] = _always_ready
+    alerts: Callable[[], Sequence[Alert]] = tuple
+    report: Callable[[date], Awaitable[Mapping[str, object]]] = _no_report
+    today: Callable[[], date] = _epoch

@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from structlog.contextvars import bound_contextvars
 
-from tandem.api import accounts, auth, dead_letters, events, health, messages, openapi, outgoing, pages, qr
+from tandem.api import accounts, auth, dead_letters, events, health, messages, openapi, outgoing, pages, qr, reports
 from tandem.api.context import CONTEXT, REQUEST_ID, Context, context_of
 from tandem.api.endpoint import Endpoint, Handler
 from tandem.api.ports import Parts
@@ -52,6 +52,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *outgoing.ENDPOINTS,
     *dead_letters.ENDPOINTS,
     *events.ENDPOINTS,
+    *reports.ENDPOINTS,
     *pages.ENDPOINTS,
 )
 

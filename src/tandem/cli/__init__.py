@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from tandem.cli import accounts, check, dead_letters, events, run, webhook
+from tandem.cli import accounts, alerts, check, dead_letters, events, report, run, webhook
 from tandem.errors import TandemError
 
 app = typer.Typer(
@@ -24,7 +24,9 @@ app.command("check")(check.check)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(webhook.app, name="webhook")
+app.add_typer(alerts.app, name="alerts")
 app.command("events")(events.events)
+app.command("report")(report.report)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's way

@@ -52,6 +52,8 @@ class Writer:
         self.updated = 0
         self.in_flight = 0
         self.degraded_since: float | None = None
+        self.trouble = ""
+        """Why the store takes nothing, empty while it does."""
         self.write_seconds = Histogram((0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0))
         self.batch_sizes = Histogram((1, 2, 5, 10, 20, 50, 100, 200, 500))
         self._inbox = queue.inbox
@@ -204,7 +206,7 @@ class Writer:
     def _degrade(self, error: Transient) -> None:
         if self.degraded_since is not None:
             return
-        self.degraded_since = self._clock.monotonic()
+        self.degraded_since, self.trouble = self._clock.monotonic(), str(error)
         waiting = self._inbox.depth
         self._publish(
             EventType.STORE_DEGRADED,
@@ -218,7 +220,7 @@ class Writer:
         if self.degraded_since is None:
             return
         seconds = self._clock.monotonic() - self.degraded_since
-        self.degraded_since = None
+        self.degraded_since, self.trouble = None, ""
         self._publish(
             EventType.STORE_RESTORED,
             f"the store takes messages again after {seconds:.1f} s",

@@ -55,6 +55,7 @@ class EventType(StrEnum):
     SWITCHED_TO_BACKUP = "switched_to_backup"
     SWITCHED_TO_PRIMARY = "switched_to_primary"
     DAEMON_STARTED = "daemon_started"
+    DAILY_REPORT = "daily_report"
     ALERT = "alert"
     ALERT_RESOLVED = "alert_resolved"
 

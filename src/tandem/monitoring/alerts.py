@@ -7,7 +7,6 @@ committed before it is delivered, so neither a restart nor an endpoint that is a
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from tandem.errors import Transient
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId
 from tandem.monitoring.events import EventStream
+from tandem.monitoring.notifier import Letter
 from tandem.policy.alert_rules import Facts, findings
 from tandem.policy.alerting import Alert, Manners, Notice, NoticeKind, Phase, step
 from tandem.queue.delivery_rows import Parcel
@@ -128,15 +128,13 @@ class Alerts:
 
     def _parcel(self, notice: Notice) -> Parcel:
         finding = notice.alert.finding
-        payload = {
-            "title": f"{'' if notice.kind is NoticeKind.FIRED else 'Over: '}{finding.rule.name}",
-            "body": sentence(notice),
-            "kind": str(notice.kind),
-            "severity": str(finding.rule.severity),
-            "todo": finding.rule.todo if notice.kind is NoticeKind.FIRED else "",
-        }
+        rule = finding.rule
+        if notice.kind is NoticeKind.FIRED:
+            letter = Letter(rule.name, sentence(notice), str(rule.severity), rule.todo)
+        else:
+            letter = Letter(f"over: {rule.name}", sentence(notice))
         account = _account(finding.subject) or AccountId("")
-        return Parcel(self._random.token(), notice.alert.key, account, json.dumps(payload).encode())
+        return Parcel(self._random.token(), notice.alert.key, account, letter.encode())
 
 
 def sentence(notice: Notice) -> str:

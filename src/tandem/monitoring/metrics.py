@@ -49,8 +49,8 @@ class Metrics:
     ) -> None:
         self._sources = sources
         self._clock = clock
-        self._tally = Tally(clock)
-        events.listen(self._tally)
+        self.tally = Tally(clock)
+        events.listen(self.tally)
         self._registry = CollectorRegistry()
         build = {"version": version, "commit": commit, "instance": instance}
         self._registry.register(_Pull(sources, events, build))
@@ -77,14 +77,14 @@ class Metrics:
         """Return what ``GET /api/metrics`` answers under ``metrics``."""
         accounts = self._sources.accounts()
         processed = messages_processed(self._sources.traffic())
-        hour = self._tally.last_hour()
+        hour = self.tally.last_hour()
         hourly = {kind: hour.get(kind, 0) for kind in ("disconnects", "reconnects", "reconnectFails", "messageLoss")}
-        total = {kind: self._tally.total(kind) for kind in ("disconnects", "reconnects", "messageLoss", "rateLimits")}
+        total = {kind: self.tally.total(kind) for kind in ("disconnects", "reconnects", "messageLoss", "rateLimits")}
         return {
             "hourly": {
                 **hourly,
                 "rateLimits": hour.get("rateLimits", 0),
-                "messagesProcessed": self._tally.processed_last_hour(processed),
+                "messagesProcessed": self.tally.processed_last_hour(processed),
             },
             "total": {**total, "messagesProcessed": processed},
             "accounts": len(accounts),
@@ -100,7 +100,7 @@ class Metrics:
         while True:
             before = self._clock.monotonic()
             if before >= next_sample:
-                self._tally.sample(messages_processed(self._sources.traffic()))
+                self.tally.sample(messages_processed(self._sources.traffic()))
                 next_sample = before + _SAMPLE_EVERY
             await self._clock.sleep(_LAG_EVERY)
             self._lag.observe(max(0.0, self._clock.monotonic() - before - _LAG_EVERY))

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from tandem.errors import Transient
 from tandem.model.ids import AccountId
+from tandem.model.outage import Outage
 from tandem.model.views import AccountView
 from tandem.monitoring.sources import Sources, messages_processed
 from tandem.monitoring.tally import Tally
 from tandem.policy.alert_rules import AccountFacts, Facts, SlotFacts, Thresholds
-from tandem.policy.burn_rate import Interval, burning
+from tandem.policy.burn_rate import burning
 
 
 async def _none() -> int:
     return 0
 
 
-async def _no_outages() -> Mapping[AccountId, list[Interval]]:
-    return {}
-
-
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Call it for the facts. ``outages`` gives the last three days' intervals per account, in the time of ``now``.
+    """Call it for the facts. ``outages`` are an account's last ones; ``now`` in Unix seconds.
 
-    ``dead_letters`` and ``outages`` may read the disk; the others answer from memory. ``objective`` is the availability
-    that each account is to have, a ratio below 1.
+    ``dead_letters`` may read the disk; the others answer from memory. ``objective`` is the availability that each
+    account is to have, a ratio below 1.
     """
 
     sources: Sources
@@ -35,7 +32,7 @@ class Standing:
     thresholds: Thresholds
     now: Callable[[], float]
     dead_letters: Callable[[], Awaitable[int]] = _none
-    outages: Callable[[], Awaitable[Mapping[AccountId, list[Interval]]]] = _no_outages
+    outages: Callable[[AccountId], Sequence[Outage]] = lambda _: ()
     store_trouble: Callable[[], str] = str
     disk_free: Callable[[], float] = lambda: 1.0
     fleet_held: Callable[[], str] = str
@@ -44,9 +41,8 @@ class Standing:
     async def __call__(self) -> Facts:
         hour = self.tally.last_hour()
         processed = messages_processed(self.sources.traffic())
-        outages = await self.outages()
         return Facts(
-            accounts=tuple(self._account(view, outages) for view in self.sources.accounts()),
+            accounts=tuple(self._account(view) for view in self.sources.accounts()),
             disconnects=hour.get("disconnects", 0),
             reconnects=hour.get("reconnects", 0),
             reconnect_failures=hour.get("reconnectFails", 0),
@@ -68,8 +64,11 @@ class Standing:
         except Transient:
             return 0  # the disk's trouble has alerts of its own
 
-    def _account(self, view: AccountView, outages: Mapping[AccountId, list[Interval]]) -> AccountFacts:
-        window = burning(outages.get(view.account.id, []), self.now(), self.objective)
+    def _account(self, view: AccountView) -> AccountFacts:
+        now = self.now()
+        known = self.outages(view.account.id)
+        spans = [(each.began, now if each.ended is None else each.ended) for each in known]
+        window = burning(spans, now, self.objective)
         words = "" if window is None else f"downtime at {window.rate:g} times the budget over {window.long / 3600:g} h"
         return AccountFacts(
             view.account.id,

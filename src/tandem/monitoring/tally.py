@@ -31,7 +31,7 @@ class Tally:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._total: Counter[str] = Counter()
+        self._total: Counter[tuple[AccountId | None, str]] = Counter()
         self._window: deque[tuple[float, str]] = deque(maxlen=_MOST)
         self._down: set[tuple[AccountId | None, Slot | None]] = set()
         self._processed: deque[tuple[float, int]] = deque(maxlen=128)
@@ -39,11 +39,15 @@ class Tally:
     def __call__(self, event: Event) -> None:
         kind = _KINDS.get(event.type) or self._connection(event)
         if kind:
-            self._total[kind] += 1
+            self._total[event.account, kind] += 1
             self._window.append((self._clock.monotonic(), kind))
 
     def total(self, kind: str) -> int:
-        return self._total[kind]
+        return sum(count for (_, each), count in self._total.items() if each == kind)
+
+    def totals(self) -> Mapping[tuple[AccountId | None, str], int]:
+        """Return the counts since the start by account (None: the instance) and kind."""
+        return dict(self._total)
 
     def last_hour(self) -> Mapping[str, int]:
         """Return the counts of the last 60 minutes by kind."""

@@ -10,6 +10,7 @@ from tandem.clock import Clock, Random
 from tandem.errors import Transient
 from tandem.model.event import EventType, Publish
 from tandem.queue.database import Database
+from tandem.queue.day_figures import DayFigures
 from tandem.queue.dead_letters import DeadLetters
 from tandem.queue.deliveries import Deliveries
 from tandem.queue.inbox import Inbox
@@ -37,6 +38,7 @@ class Queue:
         self.unread = Unread(self.database, clock)
         self.dead_letters = DeadLetters(self.database, clock)
         self.deliveries = Deliveries(self.database, clock)
+        self.day_figures = DayFigures(self.database)
         self.inbox = Inbox(self.database, clock, max_depth=settings.max_inbox, dedupe_days=settings.dedupe_days)
         self.standings = Standings(self.database, clock, kept_days=settings.dedupe_days)
         self.outbox = Outbox(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tandem.clock import Clock
@@ -28,6 +28,7 @@ class MemoryStore:
         self._messages: dict[_Place, dict[MessageKey, StoredMessage]] = {}
         self._chats: dict[_Place, Chat] = {}
         self._events: list[Event] = []
+        self._reports: dict[str, Mapping[str, object]] = {}
 
     @property
     def name(self) -> str:
@@ -99,6 +100,14 @@ class MemoryStore:
         self._answer()
         wanted = [event for event in reversed(self._events) if type in {None, event.type}]
         return [event for event in wanted if account in {None, event.account}][:limit]
+
+    async def save_report(self, day: str, report: Mapping[str, object]) -> bool:
+        self._answer()
+        return self._reports.setdefault(day, report) is report
+
+    async def report(self, day: str) -> Mapping[str, object] | None:
+        self._answer()
+        return self._reports.get(day)
 
     def _create(self, message: Message, stored_at: int) -> None:
         place = (message.account, message.chat)

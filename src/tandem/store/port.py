@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -113,4 +113,12 @@ class Store(Protocol):
         account: AccountId | None = None,
     ) -> Sequence[Event]:
         """Newest first, those that have not expired."""
+        ...
+
+    async def save_report(self, day: str, report: Mapping[str, object]) -> bool:
+        """Keep the report of a day (an ISO date), a JSON object, unless there is one. Returns whether it is new."""
+        ...
+
+    async def report(self, day: str) -> Mapping[str, object] | None:
+        """Return the report of a day, None if there is none."""
         ...

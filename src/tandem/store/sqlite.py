@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -137,6 +137,14 @@ class SqliteStore:
     ) -> Sequence[Event]:
         wanted = {"now": self._clock.now(), "type": type and str(type), "account": account, "limit": limit}
         return [_event_of(row) for row in await self._read(_SQL["events"], wanted)]
+
+    async def save_report(self, day: str, report: Mapping[str, object]) -> bool:
+        await self._write(lambda connection: connection.execute(_SQL["save_report"], (day, json.dumps(report))))
+        return await self.report(day) == report
+
+    async def report(self, day: str) -> Mapping[str, object] | None:
+        found = await self._read(_SQL["report"], (day,))
+        return json.loads(found[0][0]) if found else None
 
     async def _write(self, operation: Callable[[sqlite3.Connection], object]) -> None:
         file = self._file

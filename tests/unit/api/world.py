@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import date
 
 from aiohttp import ClientResponse, ClientSession, DummyCookieJar
 
 from tandem.api.ports import About, Parts
 from tandem.api.server import ApiServer
 from tandem.clock import Random
+from tandem.errors import NotFound
 from tandem.model.ids import AccountId, ChatId, MessageKey, Number
 from tandem.model.message import Message
 from tandem.model.outage import Outage
 from tandem.monitoring.events import EventStream
 from tandem.monitoring.metrics import Metrics
 from tandem.monitoring.sources import Sources, Traffic
+from tandem.policy.alerting import Alert
 from tandem.settings import Settings
 from unit.api.twins import CountingRandom, FakeAccounts, FakeClock, FakeDeadLetters, FakeOutgoing, HangingStore
 
@@ -34,6 +37,9 @@ class World:
     traffic: dict[AccountId, Traffic] = field(default_factory=dict)
     not_ready: str | None = None
     outages: list[Outage] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+    reports: dict[date, Mapping[str, object]] = field(default_factory=dict)
+    today: date = date(2025, 6, 15)
 
     def __post_init__(self) -> None:
         self.store = HangingStore(self.clock)
@@ -54,8 +60,16 @@ class World:
             about=about,
             readiness=lambda: self.not_ready,
             outages=lambda _account: self.outages,
+            alerts=lambda: self.alerts,
+            report=self._report,
+            today=lambda: self.today,
         )
         self.server = ApiServer(self.settings, self.parts, self.store, self.clock, self.random)
+
+    async def _report(self, day: date) -> Mapping[str, object]:
+        if day not in self.reports:
+            raise NotFound("there is no report of that day")
+        return self.reports[day]
 
     async def add(self, phone: str = PHONE, name: str = "Front desk") -> AccountId:
         view, _ = await self.accounts.add(name, Number(phone))

@@ -110,7 +110,7 @@ def test_an_account_that_stays_offline_is_told_within_a_minute_and_once_and_its_
     assert fired.account == ACCOUNT
     assert 60 <= fired.timestamp - 1_700_000_001 <= 60 + 16
     assert fired.data["todo"]
-    assert desk.notebook.titles == ["account_offline", "Over: account_offline"]
+    assert desk.notebook.titles == ["account_offline", "over: account_offline"]
     assert desk.alerts.firing() == []
 
 

@@ -62,3 +62,6 @@ SELECT count(*) FROM standings WHERE seal IS NOT seal(
 
 -- name: unread
 SELECT count(*) FROM unread WHERE seal IS NOT seal(digest, slot, code, payload, letter);
+
+-- name: day_figures
+SELECT count(*) FROM day_figures WHERE seal IS NOT seal(day, account, name, value);

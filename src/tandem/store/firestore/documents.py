@@ -58,6 +58,9 @@ class Names:
     def event(self, identifier: str) -> str:
         return f"{self.root}/monitoring_events/{identifier}"
 
+    def report(self, day: str) -> str:
+        return f"{self.root}/daily_reports/{day}"
+
 
 def position(timestamp: int, sequence: int) -> str:
     """Order by time, then by arrival, as one sortable text. Raises PoisonMessage beyond 64 bits."""
@@ -243,3 +246,17 @@ def event_of(document: Any) -> Event:
         instance=fields.get("instance", ""),
         correlation=fields.get("correlation", ""),
     )
+
+
+def report_write(names: Names, day: str, report: Mapping[str, object]) -> Any:
+    """Return the write that creates a day's report, unless there is one."""
+    write = Write()
+    write.update.name = names.report(day)
+    fill(write.update, {"schemaVersion": SCHEMA_VERSION, "report": dict(report)})
+    write.current_document.exists = False
+    return write
+
+
+def report_of(document: Any) -> Mapping[str, object]:
+    found: Mapping[str, object] = fields_of(document)["report"]
+    return found

@@ -5,7 +5,7 @@ Only events of one type or one account need a composite index (config/firestore.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.cloud.firestore_v1 import types
@@ -20,6 +20,7 @@ from tandem.store.firestore.documents import (
     chat_of,
     event_of,
     message_of,
+    report_of,
     start_of,
 )
 from tandem.store.firestore.values import fields_of, usable_id
@@ -86,6 +87,14 @@ class Reads:
         ]
         _where(query, *filters)
         return [event_of(document) for document in await self._query(self._names.root, query)]
+
+    async def report(self, day: str) -> Mapping[str, object] | None:
+        name = self._names.report(day)
+        try:
+            found = await self._client.get([name], self._deadline)
+        except Refused as refusal:
+            raise _unavailable(refusal) from None
+        return report_of(found[name]) if name in found else None
 
     async def _position(self, account: AccountId, chat: ChatId, key: MessageKey) -> str | None:
         if not usable_id(key):

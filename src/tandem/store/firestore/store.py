@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tandem.clock import Clock
@@ -15,7 +15,7 @@ from tandem.model.message import Message, StatusUpdate
 from tandem.settings import Settings
 from tandem.store.firestore.client import Client, Costs, Refused
 from tandem.store.firestore.credentials import DEFAULT_DATABASE, Target, target_of
-from tandem.store.firestore.documents import Names, account_write, event_write
+from tandem.store.firestore.documents import Names, account_write, event_write, report_write
 from tandem.store.firestore.reads import Reads
 from tandem.store.firestore.sink import CHECK, Sink
 from tandem.store.firestore.verdicts import Kind
@@ -126,7 +126,14 @@ class FirestoreStore:
     ) -> Sequence[Event]:
         return await self._reads.events(limit, self._clock.now(), type, account)
 
-    async def _commit(self, write: Any) -> None:
+    async def save_report(self, day: str, report: Mapping[str, object]) -> bool:
+        return await self._commit(report_write(self._names, day, report))
+
+    async def report(self, day: str) -> Mapping[str, object] | None:
+        return await self._reads.report(day)
+
+    async def _commit(self, write: Any) -> bool:
+        """Return whether it changed anything: what exists already is not created again."""
         try:
             await self._client.commit([write], self._deadline)
         except Refused as refusal:
@@ -135,6 +142,8 @@ class FirestoreStore:
                 raise PoisonMessage(verdict.text) from None
             if verdict.kind is not Kind.EXISTS:
                 raise verdict.unavailable() from None
+            return False
+        return True
 
     async def _first_look(self) -> str | None:
         """What is wrong with this database for good, in words, or None."""

@@ -74,3 +74,9 @@ LIMIT 10;
 SELECT id, type, message, timestamp, account, slot, generation, reason, data, instance, correlation FROM events
 WHERE expires_at > :now AND (:type IS NULL OR type = :type) AND (:account IS NULL OR account = :account)
 ORDER BY seq DESC LIMIT :limit;
+
+-- name: save_report
+INSERT INTO reports (day, report) VALUES (?, ?) ON CONFLICT (day) DO NOTHING;
+
+-- name: report
+SELECT report FROM reports WHERE day = ?;

@@ -1,0 +1,116 @@
+"""All readers of the event stream, built and run together: metrics, archive, alerts, the day's book and its report."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tandem.clock import Clock, Random
+from tandem.model.ids import AccountId
+from tandem.model.outage import Outage
+from tandem.monitoring.alerts import Alerts
+from tandem.monitoring.archive import Archive
+from tandem.monitoring.day_book import DayBook
+from tandem.monitoring.events import EventStream
+from tandem.monitoring.metrics import Metrics
+from tandem.monitoring.notifier import Letter, Notifier, channels
+from tandem.monitoring.reporter import Reporter, summary
+from tandem.monitoring.sources import Sources
+from tandem.monitoring.standing import Standing
+from tandem.policy.alert_rules import Thresholds
+from tandem.policy.alerting import Manners
+from tandem.policy.report import DayReport
+from tandem.queue.alert_memory import KIND, AlertMemory
+from tandem.queue.delivery_rows import Parcel
+from tandem.queue.queue import Queue
+from tandem.settings import Settings
+from tandem.store.port import Store
+
+
+@dataclass(frozen=True, slots=True)
+class DeskPorts:
+    """What is watched. ``outages`` are an account's last ones; ``store_trouble`` and ``fleet_held`` say it in words."""
+
+    queue: Queue
+    store: Store
+    sources: Sources
+    outages: Callable[[AccountId], Sequence[Outage]]
+    store_trouble: Callable[[], str]
+    fleet_held: Callable[[], str] = str
+
+
+class Desk:
+    """``jobs`` run beside the daemon's work; ``close`` after it writes down the rest of the day."""
+
+    def __init__(
+        self, settings: Settings, ports: DeskPorts, events: EventStream, *, clock: Clock, random: Random, **about: str
+    ) -> None:
+        queue, zone = ports.queue, ZoneInfo(settings.report.timezone)
+        self._settings = settings
+        self._deliveries = queue.deliveries
+        self.metrics = Metrics(ports.sources, events, clock, **about)
+        self.archive = Archive(events, ports.store, clock, random)
+        self.alerts = Alerts(
+            self._standing(ports, clock),
+            AlertMemory(queue.database, queue.deliveries, clock),
+            events,
+            clock=clock,
+            random=random,
+            manners=Manners(throttle=settings.alert.throttle),
+        )
+        urls = settings.alert_urls.get_secret_value() if settings.alert_urls else ""
+        self._notifier = Notifier(queue.deliveries, channels(urls), clock, random)
+        self.day_book = DayBook(queue.day_figures, ports.sources, self.metrics.tally, zone, clock)
+        events.listen(self.day_book)
+        self.reporter = Reporter(
+            queue.day_figures,
+            queue.outages,
+            ports.store,
+            accounts=lambda: [view.account.id for view in ports.sources.accounts()],
+            send=self._send,
+            zone=zone,
+            clock=clock,
+            publish=events,
+        )
+
+    def jobs(self) -> list[Coroutine[Any, Any, None]]:
+        readers = (self.metrics, self.archive, self.alerts, self._notifier, self.day_book, self.reporter)
+        return [reader.run() for reader in readers]
+
+    async def close(self) -> None:
+        await self.day_book.close()
+
+    def _standing(self, ports: DeskPorts, clock: Clock) -> Standing:
+        wanted = self._settings.alert
+        return Standing(
+            ports.sources,
+            self.metrics.tally,
+            Thresholds(
+                disconnects_per_hour=wanted.disconnects_per_hour,
+                loss_ratio=wanted.loss_ratio,
+                rate_limits_per_hour=wanted.rate_limits_per_hour,
+                reconnect_failure_ratio=wanted.reconnect_failure_ratio,
+                queue_age=wanted.queue_age,
+                disk_free=wanted.disk_free,
+            ),
+            clock.now,
+            dead_letters=ports.queue.dead_letters.count,
+            outages=ports.outages,
+            store_trouble=ports.store_trouble,
+            disk_free=self._disk_free,
+            fleet_held=ports.fleet_held,
+            objective=wanted.objective,
+        )
+
+    def _disk_free(self) -> float:
+        usage = shutil.disk_usage(self._settings.data_dir)
+        return usage.free / usage.total
+
+    async def _send(self, report: DayReport) -> None:
+        if self._settings.report.send:
+            letter = Letter(f"daily report {report.date}", summary(report))
+            parcel = Parcel(f"report-{report.date}", "report", "", letter.encode())
+            await self._deliveries.put(KIND, [parcel])

@@ -247,6 +247,11 @@ class Settings(BaseSettings):
         return [*values, *lists, *(url for each in lists for url in each.replace(",", " ").split())]
 
     @property
+    def paced(self) -> bool:
+        """Whether sending is paced although WhatsApp has refused nothing: an emulator bans nobody."""
+        return self.pacing.mode == "on" or (self.pacing.mode == "auto" and self.emulator is None)
+
+    @property
     def production(self) -> bool:
         return self.railway_environment is not None
 

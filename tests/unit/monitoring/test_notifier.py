@@ -92,7 +92,7 @@ async def test_what_a_service_refuses_is_tried_again_until_it_arrives_and_delays
     await queue.deliveries.put(KIND, [Parcel("one", "lane", "", LETTER.encode())])
     await until(lambda: queue.deliveries.figures[both[0].alias].failed)
     service.refuse = False
-    await until(lambda: service.got)
+    await until(lambda: queue.deliveries.figures[both[0].alias].delivered)
     await queue.deliveries.refresh()
     assert queue.deliveries.figures[both[0].alias].waiting == 0
     assert queue.deliveries.figures[both[1].alias].waiting == 1

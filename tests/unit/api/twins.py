@@ -182,6 +182,7 @@ class FakeAccounts:
                 since=self.clock.now(),
                 generation=1,
                 ping_ms=42.4,
+                keep_alive=10.0,
                 quality=0.98,
                 pairing=None,
             ),

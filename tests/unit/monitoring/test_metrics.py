@@ -62,6 +62,7 @@ async def test_sessions_are_state_sets(scene: Scene) -> None:
     assert samples["tandem_session_active", account, "primary"] == 1
     assert samples["tandem_session_active", account, "backup"] == 0
     assert samples["tandem_session_quality_ratio", account, "primary"] == 0.98
+    assert samples["tandem_session_keep_alive_seconds", account, "backup"] == 10.0
     assert samples["tandem_session_ping_seconds", account, "backup"] == pytest.approx(0.0424)
     assert sum(value for key, value in samples.items() if key[0] == "tandem_session_state") == 2
 

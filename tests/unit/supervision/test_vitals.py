@@ -170,3 +170,40 @@ async def test_everything_else_is_the_machines_business() -> None:
     assert not vitals.takes(signals.Connected())
     assert not vitals.takes(signals.Disconnected())
     assert not vitals.takes(signals.HostEnded(-9, "killed"))
+
+
+def test_a_suspicion_is_asked_about_once_in_a_while_and_silence_to_it_is_a_verdict() -> None:
+    async def scene() -> None:
+        patient = Patient()
+        vitals = _host(patient)
+        condemned: list[str] = []
+        vitals.condemn = lambda reason: not condemned.append(reason)  # type: ignore[func-returns-value]
+        for _ in range(10):
+            vitals.suspect("its partner has received a message that it has not")
+            await asyncio.sleep(1.0)
+        assert (patient.device.probes, condemned) == (1, [])
+        patient.device.unreachable = True
+        await asyncio.sleep(30.0)
+        vitals.suspect("its partner has received a message that it has not")
+        await asyncio.sleep(1.0)
+        assert condemned == ["its partner has received a message that it has not, and it does not answer"]
+
+    run_virtually(scene())
+
+
+def test_a_bad_session_that_may_not_be_restarted_now_is_asked_for_again_with_the_next_sample() -> None:
+    async def scene() -> None:
+        patient = Patient()
+        vitals = _host(patient)
+        asked: list[str] = []
+        vitals.condemn = lambda reason: bool(asked.append(reason))  # type: ignore[func-returns-value]
+        vitals.deaf("its partner has received 3 messages that it has not")
+        vitals.takes(signals.PingTimed(20.0))
+        assert len(asked) == 2
+        vitals.condemn = lambda _reason: True
+        vitals.takes(signals.PingTimed(20.0))
+        vitals.condemn = lambda reason: bool(asked.append(reason))  # type: ignore[func-returns-value]
+        vitals.takes(signals.PingTimed(20.0))
+        assert len(asked) == 2  # it was started afresh: the cool-down has begun
+
+    run_virtually(scene())

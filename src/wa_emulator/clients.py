@@ -43,7 +43,7 @@ class Clients:
         self.counters: Counter[str] = Counter()
         self._directory = directory
         self._relay = relay
-        self.pairing = Pairing(directory)
+        self.pairing = Pairing(directory, lambda account: faults.hit_phone("passkey", account.number))
         self.codes = LinkingCodes(self.pairing)
         self._plumbing = plumbing
         self._identity = identity

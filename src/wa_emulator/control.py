@@ -147,6 +147,7 @@ class Control:
                     {
                         "id": device.id,
                         "jid": str(device.jid),
+                        "name": device.name,
                         "connected": device.connection is not None,
                         "active": device.connection is not None and device.connection.active,
                         "queue": len(device.queue),

@@ -71,6 +71,8 @@ class Device:
     prekeys: dict[int, bytes] = field(default_factory=dict)
     queue: dict[QueueKey, Queued] = field(default_factory=dict)
     connection: Connection | None = None
+    name: str = ""
+    """Under which the phone lists it: what it said of itself when it was linked."""
 
     @property
     def jid(self) -> JID:
@@ -100,6 +102,7 @@ class Device:
             "signed_prekey_id": self.signed_prekey_id,
             "signed_prekey": self.signed_prekey.hex(),
             "signature": self.signature.hex(),
+            "name": self.name,
             "prekeys": {str(number): key.hex() for number, key in self.prekeys.items()},
         }).encode()  # fmt: skip
 
@@ -264,10 +267,11 @@ class Directory:
         account = self._by_number[number]
         values = json.loads(record)
         prekeys = {int(n): bytes.fromhex(prekey) for n, prekey in values.pop("prekeys").items()}
+        listed = values.pop("name", "")
         fields: dict[str, Any] = {
             name: bytes.fromhex(value) if isinstance(value, str) else value for name, value in values.items()
         }
-        account.devices[int(device_id)] = Device(account, int(device_id), prekeys=prekeys, **fields)
+        account.devices[int(device_id)] = Device(account, int(device_id), prekeys=prekeys, name=listed, **fields)
 
     def _add(self, account: Account) -> Account:
         self._by_number[account.number] = account

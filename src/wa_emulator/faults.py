@@ -115,6 +115,7 @@ KINDS: Final = {
                 "expire": Number(None, 0, _MOST),
             },
         ),
+        Kind("passkey", strikes=False),
         Kind("duplicate_delivery", strikes=False),
         Kind("reorder", strikes=False),
         Kind("junk_ciphertext", strikes=False),
@@ -155,6 +156,10 @@ class Fault:
         if self.number is None:
             return True
         return device is not None and device.account.number == self.number and self.device in (None, device.id)
+
+    def is_for_phone(self, number: str) -> bool:
+        """Say whether it concerns the phone that is about to link a device."""
+        return self.device is None and self.number in {None, number}
 
     def act(self) -> None:
         self.acted += 1
@@ -208,6 +213,14 @@ class Faults:
         if fault is not None:
             fault.act()
         return fault
+
+    def hit_phone(self, kind: str, number: str) -> bool:
+        """Say whether a fault of this kind acts on a phone that links a device, counting the action."""
+        faults = self._conditions.get(kind, ())
+        fault = next((fault for fault in faults if fault.active and fault.is_for_phone(number)), None)
+        if fault is not None:
+            fault.act()
+        return fault is not None
 
     def clear(self, fault_id: int | None = None) -> int:
         """Delete one fault, or all; return how many."""

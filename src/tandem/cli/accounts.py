@@ -19,8 +19,10 @@ app = typer.Typer(
 
 Account = Annotated[str, typer.Argument(help="The account's id, or its phone number.")]
 Slot = Annotated[
-    Literal["primary", "backup"] | None, typer.Option(help="Which slot.", show_default="the first unpaired")
+    Literal["primary", "backup"] | None,
+    typer.Option(help="Which slot.", show_default="all unpaired, one after the other"),
 ]
+Method = Annotated[Literal["qr", "code"], typer.Option(help="Scan a QR, or type a code on the phone.")]
 
 
 @app.command()
@@ -29,6 +31,7 @@ def add(
     name: Annotated[str, typer.Option(help="A name, for people.")] = "",
     *,
     pair: Annotated[bool, typer.Option(help="Show the QR right away.")] = True,
+    method: Method = "qr",
     url: Url = None,
     token: Token = None,
     json: Json = False,
@@ -40,16 +43,11 @@ def add(
         typer.echo(jsons.dumps(account))
         return
     typer.echo(f"{account['name']} is account {account['id']}, {account['status']}.")
-    if pair and sys.stdout.isatty():
-        _pair_both(client, account)
-
-
-def _pair_both(client: Client, account: dict[str, Any]) -> None:
-    for slot in account["slots"]:
-        if not slot["device"]:
-            if slot["slot"] == "backup" and not typer.confirm("Pair the second device now?", default=True):
-                return
-            pairing.follow(client, account["id"], slot["slot"], "qr")
+    if not all(slot["device"] for slot in account["slots"]):
+        if pair and (sys.stdout.isatty() or method == "code"):
+            pairing.follow(client, account["id"], None, method)
+        else:
+            typer.echo(f"Its devices are to be linked: tandem accounts pair {account['id']}")
 
 
 @app.command("list")
@@ -87,7 +85,8 @@ def _show(account: dict[str, Any], *, json: bool) -> None:
     for slot in account["slots"]:
         ping = f", ping {slot['pingMs']:.0f} ms" if slot["pingMs"] is not None else ""
         reason = f": {slot['reason']}" if slot["reason"] else ""
-        typer.echo(f"  {slot['slot']:<8} {_slot(slot)}{ping}{reason}")
+        step = f"; next: {slot['nextStep']}" if slot["nextStep"] else ""
+        typer.echo(f"  {slot['slot']:<8} {_slot(slot)}{ping}{reason}{step}")
     sending = account["sending"]
     rate = f", {sending['perMinute']:g} a minute" if sending["perMinute"] is not None else ""
     reason = f": {sending['reason']}" if sending["reason"] else ""
@@ -98,13 +97,17 @@ def _show(account: dict[str, Any], *, json: bool) -> None:
 def pair(
     account: Account,
     slot: Slot = None,
-    method: Annotated[Literal["qr", "code"], typer.Option(help="Scan a QR, or type a code on the phone.")] = "qr",
+    method: Method = "qr",
     *,
     url: Url = None,
     token: Token = None,
+    json: Json = False,
 ) -> None:
-    """Pair a slot: shows the QR, fresh each time it changes, until it is scanned or the time is up."""
-    pairing.follow(Client(url, token), _id(account), slot, method)
+    """Link devices: shows the QR, fresh each time it changes, until the phone has scanned or the time is up.
+
+    Exit code 0: linked; 1: not, and one line says why and what to do. With --json: a line for each QR text or code.
+    """
+    pairing.follow(Client(url, token), _id(account), slot, method, json=json)
 
 
 @app.command()

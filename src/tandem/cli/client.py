@@ -38,9 +38,10 @@ class Unreachable(TandemError):  # noqa: N818 - the tree is named in the field's
 class Denied(TandemError):  # noqa: N818 - the same
     """The daemon answered with a problem; the text is its detail."""
 
-    def __init__(self, detail: str, status: int) -> None:
+    def __init__(self, detail: str, status: int, retry_after: float = 1.0) -> None:
         super().__init__(detail)
         self.status = status
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +109,15 @@ class Client:
             response: HTTPResponse = self._opener.open(request, timeout=timeout)
         except HTTPError as error:
             with error:
-                raise Denied(_detail(error), error.code) from None
+                raise Denied(_detail(error), error.code, _seconds(error.headers.get("Retry-After"))) from None
         except (URLError, OSError, HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise Unreachable(f"nothing answers at {self.url} ({reason}): is the daemon running?") from None
         return response
+
+
+def _seconds(written: str | None) -> float:
+    return float(written) if written and written.isdigit() else 1.0
 
 
 def _detail(error: HTTPError) -> str:

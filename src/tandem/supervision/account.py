@@ -161,7 +161,7 @@ class Pair:
 
     def cannot_pair(self, slot: Slot) -> str:
         """Return why a slot cannot be linked now, empty if it can."""
-        if self.sessions[slot].paired:
+        if self.sessions[slot].device_jid:
             return f"the {slot} is linked already: unlink it on the phone, or remove the account, first"
         if banned := max(session.banned_for for session in self.sessions.values()):
             return f"the number is banned by WhatsApp for another {banned / 60:.0f} min: nothing can be linked before"
@@ -177,7 +177,7 @@ class Pair:
 
     def linked(self, slot: Slot, device: str, method: PairMethod) -> None:
         """Let the session take the slot over, and offer the other slot while the phone is still at hand."""
-        self.sessions[slot].tell(machine.Linked(device))
+        self.sessions[slot].link(device)
         other = slot.partner
         if method is PairMethod.QR and not self.cannot_pair(other):
             why = f"; it started by itself, since the {slot} has just been linked"
@@ -259,6 +259,8 @@ class Pair:
         state, reason, step = session.state, session.reason, next_step(session.state)
         if pairing.view is not None:
             state, reason, step = SessionState.PAIRING, "waiting for the phone", next_step(SessionState.PAIRING)
+        elif session.device_jid and not session.paired:  # linked a moment ago, and the session does not know it yet
+            state, reason = SessionState.CONNECTING, "linked"
         elif pairing.failure is not None and not session.paired:
             state, reason, step = SessionState.UNPAIRED, pairing.failure.words, pairing.failure.next_step
         return SlotView(

@@ -126,9 +126,11 @@ class Pairing:
 
     def _take(self, decision: machine.Decision) -> None:
         before, self._machine = self._machine, decision.pairing
+        self._tell(before, decision)
+        if Effect.LINK in decision.effects:  # at once: nobody may see a slot that is neither pairing nor linked
+            self._ports.linked(self._slot, self._found, decision.pairing.method)
         for effect in (*decision.effects, None):  # the last only makes ``run`` look at the deadline again
             self._work.put_nowait(effect)
-        self._tell(before, decision)
 
     def _tell(self, before: machine.Pairing, decision: machine.Decision) -> None:
         after = decision.pairing
@@ -181,8 +183,6 @@ class Pairing:
             case Effect.END_PROCESS:
                 await self._end_process()
                 await self._look(self._last_words)
-            case Effect.LINK:
-                self._ports.linked(self._slot, self._found, self._machine.method)
             case Effect.QUARANTINE:
                 await asyncio.to_thread(
                     self._ports.devices.quarantine, self._account, self._slot, machine.WRONG_PHONE.words, journal=True

@@ -118,6 +118,11 @@ class Session:
         """Put a command into the queue."""
         self._news.put_nowait(_News(self.generation, command))
 
+    def link(self, device: str) -> None:
+        """Take over a slot into whose key store a pairing has put this device."""
+        self.device_jid = device
+        self.tell(machine.Linked(device))
+
     def acknowledge(self, generation: int, sequence: int) -> None:
         """Let the journal of this generation's host forget what is durable; for an older one it no longer matters."""
         if generation == self.generation and self._device is not None:
@@ -191,8 +196,6 @@ class Session:
     def _note(self, news: machine.Input) -> None:
         """Remember what is shown to people but decides nothing."""
         match news:
-            case machine.Linked(device):
-                self.device_jid = device
             case signals.HostEnded(code, reason):
                 self.publish(EventType.HOST_ENDED, f"the {self.slot}'s host ended: {reason}", reason, exit_code=code)
 

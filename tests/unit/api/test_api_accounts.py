@@ -249,3 +249,29 @@ async def test_restart_brings_a_parked_slot_back(api: Api) -> None:
     body = await (await api("POST", path, json={"slot": "primary"})).json()
     assert body["account"]["slots"][0]["state"] == "connecting"
     assert (await api("POST", path)).status == 400
+
+
+async def test_pair_too_soon_says_when_to_come_again(api: Api) -> None:
+    account = await api.world.add()
+    api.world.accounts.too_soon = 6.3
+    response = await api("POST", f"/api/whatsapp/account/{account}/pair", json={"method": "code"})
+    assert (response.status, response.headers["Retry-After"]) == (429, "7")
+    assert (await response.json())["error"] == "rate_limited"
+
+
+async def test_a_pairing_can_be_cancelled_once(api: Api) -> None:
+    account = await api.world.add()
+    path = f"/api/whatsapp/account/{account}/pair"
+    cancelled = await api("DELETE", path)
+    slot = (await cancelled.json())["account"]["slots"][0]
+    assert (cancelled.status, slot["state"], slot["pairing"]) == (200, "unpaired", None)
+    assert (await api("DELETE", path)).status == 404
+
+
+async def test_a_slot_tells_how_its_pairing_stands(api: Api) -> None:
+    account = await api.world.add()
+    api.world.accounts.show_code(account, Slot.PRIMARY)
+    answer = await (await api("GET", f"/api/whatsapp/account/{account}")).json()
+    pairing = answer["account"]["slots"][0]["pairing"]
+    assert pairing["method"] == "qr"
+    assert pairing["expiresAt"] < pairing["deadline"]

@@ -144,7 +144,7 @@ class TestAccounts:
         thread.join()
         assert (code, err) == (0, "")
         assert out.count("Linked devices") == 2
-        assert "The backup slot is paired (online)." in out
+        assert "The backup device is linked (online). The phone lists it as Tandem backup." in out
         assert QR not in out
 
     def test_pair_by_code_shows_it_and_gives_up_in_words(self, daemon: Running, capsys: Capture) -> None:

@@ -11,6 +11,8 @@ from tandem.api.views import Done, Json, unix_ms
 from tandem.model.outage import Outage
 from tandem.model.states import AccountStatus, Role, SendingState, SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod, SendingView, SlotView
+from tandem.policy import survival
+from tandem.whatsapp.release import LIBRARY
 
 
 class PairingProgress(Json):
@@ -121,10 +123,55 @@ class OutageJson(Json):
         )
 
 
+class LibraryJson(Json):
+    name: str
+    version: str
+    released: int = Field(description="The day of the protocol code inside.")
+    age_days: int
+
+
+class ProblemJson(Json):
+    key: str
+    words: str
+    next_step: str
+    since: int
+
+
+class SurvivalJson(Json):
+    """What endangers the account as a whole, beyond what a second device can help."""
+
+    restricted_until: int | None = Field(description="The end of the number's ban.")
+    logins_last_hour: int = Field(description="Of both devices, tries included.")
+    library: LibraryJson
+    problems: list[ProblemJson]
+
+    @classmethod
+    def of(cls, view: AccountView, now: float) -> SurvivalJson:
+        until = survival.restricted_until(view)
+        age = int((now - LIBRARY.released) // survival.DAY)
+        return cls(
+            restricted_until=None if until is None else unix_ms(until),
+            logins_last_hour=sum(slot.logins for slot in view.slots),
+            library=LibraryJson(
+                name=LIBRARY.name, version=LIBRARY.version, released=unix_ms(LIBRARY.released), age_days=age
+            ),
+            problems=[
+                ProblemJson(
+                    key=problem.reason.key,
+                    words=mask(problem.reason.words),
+                    next_step=problem.reason.next_step,
+                    since=unix_ms(problem.since),
+                )
+                for problem in survival.problems(view, LIBRARY.released, now)
+            ],
+        )
+
+
 class AccountDetailJson(AccountJson):
     since: int | None = Field(description="Since when it is online, or out; null when neither is known.")
     outage: OutageJson | None = Field(description="The outage it is in.")
     outages: list[OutageJson] = Field(description="The last outages, newest first, the lasting one included.")
+    survival: SurvivalJson
 
     @classmethod
     def detail(cls, view: AccountView, outages: Sequence[Outage], now: float, *, full: bool) -> AccountDetailJson:
@@ -137,6 +184,7 @@ class AccountDetailJson(AccountJson):
             since=None if since is None else unix_ms(since),
             outage=OutageJson.of(lasting, now) if lasting else None,
             outages=[OutageJson.of(outage, now) for outage in outages],
+            survival=SurvivalJson.of(view, now),
         )
 
 

@@ -11,7 +11,7 @@ import typer
 
 from tandem.cli import pairing
 from tandem.cli.client import Client, Json, Token, Url
-from tandem.cli.words import table
+from tandem.cli.words import table, when
 
 app = typer.Typer(
     help="Add, list, pair, switch, restart and remove accounts of a running daemon.", no_args_is_help=True
@@ -87,10 +87,21 @@ def _show(account: dict[str, Any], *, json: bool) -> None:
         reason = f": {slot['reason']}" if slot["reason"] else ""
         step = f"; next: {slot['nextStep']}" if slot["nextStep"] else ""
         typer.echo(f"  {slot['slot']:<8} {_slot(slot)}{ping}{reason}{step}")
+    if "survival" in account:
+        _show_survival(account["survival"])
     sending = account["sending"]
     rate = f", {sending['perMinute']:g} a minute" if sending["perMinute"] is not None else ""
     reason = f": {sending['reason']}" if sending["reason"] else ""
     typer.echo(f"  sending  {sending['state']}{rate}{reason}")
+
+
+def _show_survival(survival: dict[str, Any]) -> None:
+    library = survival["library"]
+    age = f"{library['name']} {library['version']}, {library['ageDays']} days old"
+    until = f", banned until {when(survival['restrictedUntil'])}" if survival["restrictedUntil"] else ""
+    typer.echo(f"  account  {survival['loginsLastHour']} logins in the last hour{until}; library {age}")
+    for problem in survival["problems"]:
+        typer.echo(f"  problem  since {when(problem['since'])}: {problem['words']}; next: {problem['nextStep']}")
 
 
 @app.command()

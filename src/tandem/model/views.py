@@ -36,7 +36,7 @@ class SlotView:
 
     ``keep_alive`` is the longest wait between two pings in seconds, None where the library keeps its own 20 to 30 s;
     ``quality_detail`` says in words what the quality lacks; ``next_step`` what the operator has to do, empty
-    when there is nothing.
+    when there is nothing. ``banned_until`` in Unix seconds, 0 if it is not; ``logins`` within the last hour.
     """
 
     slot: Slot
@@ -53,6 +53,8 @@ class SlotView:
     keep_alive: float | None = None
     quality_detail: str = ""
     next_step: str = ""
+    banned_until: float = 0.0
+    logins: int = 0
 
 
 @dataclass(frozen=True, slots=True)

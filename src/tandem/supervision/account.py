@@ -270,6 +270,8 @@ class Pair:
             state=state,
             reason=reason,
             next_step=step,
+            banned_until=self._clock.now() + session.banned_for if session.banned_for else 0.0,
+            logins=session.logins,
             since=session.since,
             generation=session.generation,
             quality=session.vitals.quality.score if session.state.connected else None,

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tandem.model.account import Account
+from tandem.model.ids import Number, account_id
+from tandem.model.states import AccountStatus, Role, SessionState, Slot
+from tandem.model.views import AccountView, SlotView
+from tandem.policy.next_step import next_step
+from tandem.policy.survival import DAY, OLD_LIBRARY, problems, restricted_until
+from tandem.whatsapp.release import LIBRARY
+
+NUMBER = Number("+12025550123")
+NOW = 1_800_000_000.0
+FRESH = NOW - DAY
+
+
+def _slot(slot: Slot, state: SessionState = SessionState.ONLINE, reason: str = "") -> SlotView:
+    return SlotView(
+        slot, "x", Role.STANDBY, state, reason, NOW - 60, 1, None, None, 0, None, next_step=next_step(state)
+    )
+
+
+def _account(state: SessionState = SessionState.ONLINE, reason: str = "") -> AccountView:
+    slots = (_slot(Slot.PRIMARY), _slot(Slot.BACKUP, state, reason))
+    return AccountView(Account(account_id(NUMBER), NUMBER, "Shop", 0.0), AccountStatus.ONLINE, slots)
+
+
+def test_healthy_means_silent() -> None:
+    assert problems(_account(), FRESH, NOW) == ()
+    assert restricted_until(_account()) is None
+
+
+@pytest.mark.parametrize(
+    "state", [SessionState.UNPAIRED, *(state for state in SessionState if state.terminal)], ids=str
+)
+def test_every_stop_names_its_cause_and_the_next_step(state: SessionState) -> None:
+    (problem,) = problems(_account(state, "the cause"), FRESH, NOW)
+    assert problem.reason.key == str(state)
+    assert "the cause" in problem.reason.words
+    assert problem.reason.next_step
+    assert problem.since == NOW - 60
+
+
+def test_an_old_library_is_told_in_time() -> None:
+    assert problems(_account(), NOW - OLD_LIBRARY, NOW) == ()
+    (problem,) = problems(_account(), NOW - OLD_LIBRARY - DAY, NOW)
+    assert (problem.reason.key, problem.since) == ("library_old", NOW - DAY)
+
+
+def test_a_ban_has_its_end() -> None:
+    account = _account(SessionState.BANNED, "banned")
+    slots = (account.slots[0], replace(account.slots[1], banned_until=NOW + 60))
+    assert restricted_until(replace(account, slots=slots)) == NOW + 60
+
+
+def test_the_release_is_the_pinned_and_installed_one_and_its_day_stands_in_the_library() -> None:
+    root = Path(__file__).parents[3]
+    pins = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert f"{LIBRARY.name}=={LIBRARY.version}" in pins
+    assert version(LIBRARY.name) == LIBRARY.version
+    found = find_spec("neonize")
+    assert found is not None
+    assert found.origin is not None
+    (library,) = Path(found.origin).parent.glob("neonize-*.so")
+    stamp = re.search(rb"go\.mau\.fi/whatsmeow\tv0\.0\.0-(\d{8})\d{6}-", library.read_bytes())
+    assert stamp is not None
+    assert datetime.fromtimestamp(LIBRARY.released, UTC).strftime("%Y%m%d") == stamp[1].decode()

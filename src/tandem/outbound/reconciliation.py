@@ -113,6 +113,8 @@ class Reconciler:
         departed = await asyncio.to_thread(self._key_stores.departures, self._account, row.secret)
         left = len(departed) >= row.attempts
         judgement = judge(self._evidence(row, slot, left=left), _PATIENCE, row.if_unknown)
+        if left and len(departed) == 1 and not row.message_id:
+            await self._unknown.name(row, *departed)
         if judgement.action is Action.END_HOST:
             self._witnesses.recycle(slot)
         elif judgement.action is Action.SEND_AGAIN:

@@ -178,8 +178,10 @@ class Outbox:
 
         def operation(connection: sqlite3.Connection) -> Move:
             row = _row(connection, outbox_id)
-            renewed = now + row.expires_at - row.created_at if happened is Input.RESEND else row.expires_at
-            return rows.move(connection, row, happened, now, expires_at=renewed)
+            if happened is not Input.RESEND:
+                return rows.move(connection, row, happened, now)
+            renewed = now + row.expires_at - row.created_at
+            return rows.move(connection, row, happened, now, expires_at=renewed, message_id="")
 
         return (await self._database.write(operation, lambda move: self.moved([move]))).after
 

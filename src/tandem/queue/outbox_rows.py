@@ -113,12 +113,23 @@ def send_again(connection: sqlite3.Connection, outbox_id: str, why: str, now: fl
     row = find(connection, "id", outbox_id)
     if row is None:
         raise NotFound("there is no such outgoing message")
-    moved = move(connection, row, Input.SEND_AGAIN, now, why)
+    changes = {"message_id": ""} if row.state is OutboxState.UNKNOWN else {}  # it will leave under another
+    moved = move(connection, row, Input.SEND_AGAIN, now, why, **changes)
     if moved.entered is None or left:
         return moved
     after = replace(moved.after, attempts=max(0, row.attempts - 1))
     _save(connection, after)
     return Move(row, after)
+
+
+def name(connection: sqlite3.Connection, outbox_id: str, message_id: str, now: float) -> list[Move]:
+    """Give an unknown row the id under which its message left; a receipt that was there already settles it."""
+    row = find(connection, "id", outbox_id)
+    if row is None or row.state is not OutboxState.UNKNOWN or row.message_id:
+        return []
+    after = _with_early_receipt(connection, replace(row, message_id=message_id), now)
+    _save(connection, after)
+    return [Move(row, after)]
 
 
 def park(connection: sqlite3.Connection, outbox_id: str, why: str, now: float) -> None:

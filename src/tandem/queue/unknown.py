@@ -35,6 +35,15 @@ class UnknownSends:
 
         return await self._database.write(operation, lambda move: self._outbox.moved([move]))
 
+    async def name(self, row: OutboxRow, message_id: str) -> None:
+        """Note under which id a message left, so that its recipient's receipt settles it, though it may have come."""
+        now = self._clock.now()
+
+        def operation(connection: sqlite3.Connection) -> list[Move]:
+            return rows.name(connection, row.id, message_id, now)
+
+        await self._database.write(operation, self._outbox.moved)
+
     async def park(self, row: OutboxRow, why: str) -> None:
         """Let a row stay unknown until an operator settles it, and say why."""
         now = self._clock.now()

@@ -201,15 +201,20 @@ class SendFailure(Reason):
 
 _NOT_SENT, _REJECTED, _UNKNOWN = SendOutcome.NOT_SENT, SendOutcome.REJECTED, SendOutcome.UNKNOWN
 
+RATE_LIMITED = SendFailure("rate_limited", "rate limited by WhatsApp (429)", "send less", _NOT_SENT)
 SEND_FAILURES: tuple[tuple[str, SendFailure], ...] = (
     ("client is nil", SendFailure("not_connected", "not connected", NOTHING, _NOT_SENT)),
     ("websocket not connected", SendFailure("not_connected", "not connected", NOTHING, _NOT_SENT)),
     ("websocket disconnected before", SendFailure("lost", "the connection was lost before the ack", NOTHING, _UNKNOWN)),
     ("timed out waiting for message send response", SendFailure("no_ack", "no ack in time", NOTHING, _UNKNOWN)),
-    ("rate-overlimit", SendFailure("rate_limited", "rate limited by WhatsApp (429)", "send less", _NOT_SENT)),
+    ("rate-overlimit", RATE_LIMITED),
     ("info query returned status 5", SendFailure("server_error", "WhatsApp had an error", NOTHING, _NOT_SENT)),
     ("info query returned status", SendFailure("refused", "WhatsApp refused a query", "check the number", _REJECTED)),
     ("info query timed out", SendFailure("no_answer", "WhatsApp did not answer a query", NOTHING, _NOT_SENT)),
+    (
+        "server returned error 429",
+        SendFailure("rate_limited", "rate limited by WhatsApp (429)", "send less", _NOT_SENT),
+    ),
     ("server returned error", SendFailure("refused", "WhatsApp refused the message", "check the number", _REJECTED)),
     ("no LID found for", SendFailure("not_on_whatsapp", "the number is not known", "check the number", _REJECTED)),
     ("failed to get user info", SendFailure("no_answer", "the recipient could not be looked up", NOTHING, _NOT_SENT)),

@@ -9,11 +9,13 @@ import pytest
 
 from support.virtual_time import SeededRandom, VirtualClock
 from tandem.model.account import Account
-from tandem.model.ids import ChatId, Number, account_id
+from tandem.model.ids import ChatId, Jid, Number, account_id
+from tandem.model.message import DecodedReceipt
 from tandem.model.outbox import Content, IfUnknown, MarkRead, OutboxRow, SendOutcome, SendResult, Target, Text
 from tandem.model.states import OutboxState, Slot
 from tandem.outbound.reconciliation import Reconciler
 from tandem.queue.queue import Queue
+from tandem.queue.settlement import settle_receipt
 from tandem.queue.unknown import UnknownSends
 from tandem.settings import QueueSettings
 
@@ -69,6 +71,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.clock = SteeredClock()
         self.witnesses = Witnesses()
+        self.ended: dict[str, float] = {}
         self.queue = Queue(folder, QueueSettings(), self.clock, SeededRandom(), lambda *_a, **_k: None)
 
     async def unknown_send(self, content: Content = HELLO, if_unknown: IfUnknown = IfUnknown.RESEND) -> OutboxRow:
@@ -78,11 +81,26 @@ class Stage:
         await self.queue.outbox.mark_sending(row.id, Slot.PRIMARY)
         return (await self.queue.outbox.record(row.id, SendResult(SendOutcome.UNKNOWN))).after
 
+    async def receipt(self, message_id: str) -> None:
+        """The recipient got it, WhatsApp says."""
+        who = Jid.parse(CHAT)
+        receipt = DecodedReceipt((message_id,), who, who, from_me=False, kind="delivered", timestamp=1)
+        await self.queue.database.write(
+            lambda connection: settle_receipt(connection, ACCOUNT.id, receipt, self.clock.now()),
+            self.queue.outbox.moved,
+        )
+
     async def look(self, seconds: float) -> None:
         """Let the reconciler work for so many seconds of its clock."""
         unknown = UnknownSends(self.queue.database, self.queue.outbox, self.clock)
         reconciler = Reconciler(
-            ACCOUNT, unknown, self.witnesses, self.witnesses, clock=self.clock, publish=lambda *_a, **_k: None
+            ACCOUNT,
+            unknown,
+            self.witnesses,
+            self.witnesses,
+            clock=self.clock,
+            publish=lambda *_a, **_k: None,
+            call_ended=self.ended.get,
         )
         self.clock.until = self.clock.wall + seconds
         self.clock.reached.clear()
@@ -125,6 +143,55 @@ async def test_what_left_and_the_partner_has_not_seen_goes_again(stage: Stage) -
     assert (await stage.state(row))[0] is OutboxState.UNKNOWN
     await stage.look(6)
     assert await stage.state(row) == (OutboxState.QUEUED, 1)
+    await stage.queue.close()
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_receipt_for_the_id_under_which_it_left_settles_it(stage: Stage, *, early: bool) -> None:
+    row = await stage.unknown_send()
+    if early:
+        await stage.receipt("3EB0AA")
+    stage.witnesses.started, stage.witnesses.departed = None, {"3EB0AA"}
+    await stage.look(2)
+    if not early:
+        assert await stage.state(row) == (OutboxState.UNKNOWN, 1)
+        await stage.receipt("3EB0AA")
+    assert (await stage.state(row))[0] is OutboxState.DELIVERED
+    await stage.queue.close()
+
+
+async def test_what_goes_again_goes_under_another_id(stage: Stage) -> None:
+    row = await stage.unknown_send()
+    stage.witnesses.started, stage.witnesses.departed = None, {"3EB0AA"}
+    await stage.look(2)
+    stage.witnesses.online = stage.clock.wall
+    await stage.look(10)
+    await stage.queue.outbox.mark_sending(row.id, Slot.BACKUP)
+    await stage.queue.outbox.record(row.id, SendResult(SendOutcome.ACCEPTED, "3EB0BB", 1))
+    await stage.receipt("3EB0BB")
+    assert await stage.state(row) == (OutboxState.DELIVERED, 2)
+    await stage.queue.close()
+
+
+async def test_a_call_that_is_known_to_be_over_needs_no_other_host(stage: Stage) -> None:
+    row = await stage.unknown_send()
+    stage.witnesses.started = stage.clock.wall - 60
+    stage.ended[row.id] = stage.clock.wall
+    await stage.look(1)
+    assert await stage.state(row) == (OutboxState.QUEUED, 0)
+    assert stage.witnesses.recycled == []
+    await stage.queue.close()
+
+
+async def test_patience_begins_when_the_call_ended_not_when_it_became_unknown(stage: Stage) -> None:
+    row = await stage.unknown_send()
+    stage.witnesses.started = stage.witnesses.online = stage.clock.wall - 60
+    stage.witnesses.departed = {"3EB0AA"}
+    stage.ended[row.id] = stage.clock.wall + 3
+    await stage.look(7)
+    assert (await stage.state(row))[0] is OutboxState.UNKNOWN
+    await stage.look(2)
+    assert (await stage.state(row))[0] is OutboxState.QUEUED
     await stage.queue.close()
 
 

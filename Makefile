@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: setup demo run test lint format bench torture-firestore torture-kill quiet-years lock clean help
+.PHONY: setup demo run test lint format bench torture-firestore torture-kill torture-send quiet-years lock clean help
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -56,6 +56,9 @@ torture-firestore: $(VENV)/.dev ## the daemon killed KILLS times over a bad netw
 
 torture-kill: $(VENV)/.dev ## daemon and all hosts killed in the same instant, KILLS times: what that loses
 	@TORTURE_KILLS=$(KILLS) $(BIN)/pytest -s tests/crash/torture/test_torture_kill.py
+
+torture-send: $(VENV)/.dev ## 1,000 messages at 50 a second over 5 accounts while slots are killed: lost, doubled, late
+	@BURST_MESSAGES=1000 $(BIN)/pytest -s tests/crash/outbox/test_outbox_burst.py
 
 YEARS ?= 100
 quiet-years: $(VENV)/.dev ## YEARS quiet account-years: proactive reconnects and failovers for nothing

@@ -34,7 +34,7 @@ SELECT min(created_at) FROM outbox WHERE state = 'queued';
 WHERE account = :account AND state = 'queued' AND expires_at > :now
 AND chat NOT IN (SELECT value FROM json_each(:busy))
 AND chat NOT IN (
-    SELECT chat FROM outbox
+    SELECT chat FROM outbox INDEXED BY outbox_open
     WHERE account = :account AND state IN ('sending', 'unknown')
     AND (state = 'sending' OR updated_at > :settled_before)
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from wa_library.package import LibraryUnusable
 
@@ -14,8 +14,7 @@ _MAPS_FIELDS = 6
 PROT_READ, PROT_WRITE = 1, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """One mapping of the shared library: addresses in bytes, permissions as ``/proc/self/maps`` writes them."""
 
     start: int

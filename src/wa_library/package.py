@@ -6,6 +6,8 @@ import importlib
 import importlib.util
 import platform
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -56,7 +58,8 @@ def binding() -> Any:
     """
     _stub_inits()
     shared_library()
-    return importlib.import_module("neonize._binder")
+    with _light_imports():
+        return importlib.import_module("neonize._binder")
 
 
 def proto(name: str) -> Any:
@@ -92,6 +95,36 @@ def _stub(name: str, folder: Path | None = None) -> ModuleType:
         module.__path__ = [str(folder)]
     sys.modules[name] = module
     return module
+
+
+@contextmanager
+def _light_imports() -> Iterator[None]:
+    """Spare a process 3 MB: what the binding imports and hardly uses is empty while it loads.
+
+    It makes one logger, and one dataclass that nothing here constructs.
+    """
+    lent = [name for name in ("logging", "ctypes.util", "dataclasses") if name not in sys.modules]
+    for name in lent:
+        module = _stub(name)
+        module.getLogger = lambda _name: _Silent()  # type: ignore[attr-defined]
+        module.dataclass = _undecorated  # type: ignore[attr-defined]
+        module.field = lambda **_options: None  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for name in lent:
+            del sys.modules[name]
+
+
+class _Silent:
+    """A logger that says nothing."""
+
+    def __getattr__(self, _name: str) -> Callable[..., None]:
+        return lambda *_arguments: None
+
+
+def _undecorated(cls: type | None = None, **_options: object) -> Any:
+    return cls if cls is not None else _undecorated
 
 
 def _refuse_download() -> NoReturn:

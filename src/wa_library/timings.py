@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import threading
-from dataclasses import astuple, dataclass
+from typing import NamedTuple
 
 from wa_library import memory
 
@@ -18,8 +18,7 @@ _WIDTH = 8
 _SMALLEST_SPREAD = 0.001
 
 
-@dataclass(frozen=True, slots=True)
-class Timings:
+class Timings(NamedTuple):
     """Keep-alive timings in seconds: answer deadline, shortest and longest wait, when failures force a reconnect."""
 
     response_deadline: float = 10.0
@@ -28,7 +27,7 @@ class Timings:
     max_fail_time: float = 180.0
 
     def packed(self) -> bytes:
-        return struct.pack("<4q", *(round(seconds * _NANOSECONDS) for seconds in astuple(self)))
+        return struct.pack("<4q", *(round(seconds * _NANOSECONDS) for seconds in self))
 
 
 class KeepAliveTimings:
@@ -47,7 +46,7 @@ class KeepAliveTimings:
 
         Raises ValueError unless interval_max exceeds interval_min by a millisecond and all are positive.
         """
-        if min(astuple(wanted)) <= 0 or wanted.interval_max - wanted.interval_min < _SMALLEST_SPREAD:
+        if min(wanted) <= 0 or wanted.interval_max - wanted.interval_min < _SMALLEST_SPREAD:
             raise ValueError(f"impossible keep-alive timings: {wanted}")
         with self._lock:
             return self._write(wanted)
@@ -56,8 +55,7 @@ class KeepAliveTimings:
         minimum, maximum = 1, 2
         raise_max_first = wanted.interval_max > self.read().interval_max
         order = (maximum, minimum) if raise_max_first else (minimum, maximum)
-        values = astuple(wanted)
         for index in (0, 3, *order):
-            value = struct.pack("<q", round(values[index] * _NANOSECONDS))
+            value = struct.pack("<q", round(wanted[index] * _NANOSECONDS))
             memory.write(self._address + index * _WIDTH, value, "a keep-alive timing")
         return self.read()

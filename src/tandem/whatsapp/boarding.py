@@ -8,8 +8,8 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tandem.whatsapp.exits import ExitCode
 from tandem.whatsapp.journal import Journal
@@ -30,8 +30,7 @@ class Refusal(Exception):  # noqa: N818 - not an error of the host: its answer
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Boarded:
+class Boarded(NamedTuple):
     """``lock`` is the descriptor that holds the slot; ``keep_alive`` the library's timings, None if not found."""
 
     lock: int

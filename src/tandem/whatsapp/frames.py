@@ -14,8 +14,8 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 MAX_FRAME = 64 * 1024 * 1024
 """Bytes of one frame. The server's own frames end at 16 MiB, and an event may hold a message twice."""
@@ -48,13 +48,15 @@ class Kind(IntEnum):
     QUIT = 66  # disconnect and end
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One frame. ``header`` holds JSON values only; ``payload`` never shows in a repr, it may be a secret."""
 
     kind: Kind
-    header: Mapping[str, object] = field(default_factory=dict)
-    payload: bytes = field(default=b"", repr=False)
+    header: Mapping[str, object] = {}
+    payload: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"Frame({self.kind!r}, {self.header!r})"
 
     def number(self, name: str) -> int:
         """Return an integer of the header. Raises FrameError if it is not there or is something else."""

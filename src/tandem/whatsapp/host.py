@@ -15,9 +15,7 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
-from dataclasses import astuple
 from pathlib import Path
 from typing import NoReturn
 
@@ -65,7 +63,7 @@ class Host:
         journal = self._journal
         facts = {"journal_bytes": journal.size, "leftover": len(journal.leftover), "torn_bytes": journal.torn}
         found = self._boarded.keep_alive
-        library = {"library": self._library.version, "keep_alive": list(astuple(found.read())) if found else None}
+        library = {"library": self._library.version, "keep_alive": list(found.read()) if found else None}
         self._uplink.send(Frame(Kind.HELLO, {"pid": os.getpid(), "paired": self._boarded.paired, **library, **facts}))
         for record in journal.leftover:
             if record.code not in TERMINAL:
@@ -186,8 +184,11 @@ def _shown(message: bytes) -> str:
 
 def _print_origin(error: BaseException) -> None:
     """Print where an error came from, without its text: that could hold a message."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+    places, trace = [], error.__traceback__
+    while trace is not None:
+        places.append(f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    where = " < ".join(reversed(places))
     print(f"{type(error).__name__} at {where}", file=sys.stderr, flush=True)  # noqa: T201 - the daemon reads it
 
 

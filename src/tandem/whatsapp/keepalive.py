@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
-
 from tandem.whatsapp.library import CallRefused
 from wa_library.package import LibraryUnusable
 from wa_library.timings import KeepAliveTimings, Timings
@@ -20,4 +18,4 @@ def keep_alive(variables: KeepAliveTimings | None, wanted: bytes) -> bytes:
         now = variables.write(Timings(*(float(value) for value in wanted.split(b","))))
     except (ValueError, TypeError, LibraryUnusable) as error:
         raise CallRefused(f"the keep-alive timings were not set: {type(error).__name__}") from None
-    return ",".join(str(value) for value in astuple(now)).encode()
+    return ",".join(str(value) for value in now).encode()

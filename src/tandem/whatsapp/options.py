@@ -5,22 +5,20 @@ Standard library only. No secret stands in it: command lines are public on the m
 
 from __future__ import annotations
 
-import argparse
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class EmulatorEndpoint:
+class EmulatorEndpoint(NamedTuple):
     """A wa-emulator on this machine's loopback, and the 32-byte public key that its certificates are signed with."""
 
     port: int
     root_key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class HostOptions:
+class HostOptions(NamedTuple):
     """``fd`` is the socket to the daemon, ``parent`` its pid; ``store`` the key store; ``uuid`` names the client.
 
     ``props`` is a serialised DeviceProps; ``subscriptions`` the event numbers wanted; ``heartbeat`` is in seconds;
@@ -44,53 +42,45 @@ class HostOptions:
         line += [f"--props={self.props.hex()}", f"--subscribe={_joined(self.subscriptions)}"]
         line += [f"--heartbeat={self.heartbeat}", *(["--pair"] if self.pairing else [])]
         if self.emulator is not None:
-            line += ["--emulator", str(self.emulator.port), self.emulator.root_key.hex()]
+            line.append(f"--emulator={self.emulator.port}:{self.emulator.root_key.hex()}")
         return [*line, f"--timings={_joined(self.timings)}"] if self.timings else line
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> HostOptions:
-        """Read a command line. Ends the process with code 2 if it is wrong, as argparse does."""
-        read = _parser().parse_args(arguments)
-        return cls(
-            fd=read.fd,
-            parent=read.parent,
-            store=read.store,
-            uuid=read.uuid,
-            props=read.props,
-            subscriptions=bytes(read.subscribe),
-            heartbeat=read.heartbeat,
-            pairing=read.pair,
-            emulator=_endpoint(read.emulator),
-            timings=tuple(read.timings),
-        )
+        """Read a command line. Ends the process with code 2 if it is wrong, as argparse does.
+
+        By hand, for argparse would cost each host half a megabyte.
+        """
+        read = dict(argument.removeprefix("--").partition("=")[::2] for argument in arguments)
+        try:
+            options = cls(
+                fd=int(read.pop("fd")),
+                parent=int(read.pop("parent")),
+                store=Path(read.pop("store")),
+                uuid=read.pop("uuid"),
+                props=bytes.fromhex(read.pop("props")),
+                subscriptions=bytes(int(part) for part in read.pop("subscribe").split(",")),
+                heartbeat=float(read.pop("heartbeat")),
+                pairing=read.pop("pair", None) is not None,
+                emulator=_endpoint(read.pop("emulator", "")),
+                timings=tuple(float(part) for part in read.pop("timings", "").split(",") if part),
+            )
+        except (KeyError, ValueError) as error:
+            raise _wrong(f"{type(error).__name__}: {error}") from None
+        if read:
+            raise _wrong(f"unknown: {', '.join(sorted(read))}")
+        return options
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tandem.whatsapp.host", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--fd", type=int, required=True)
-    parser.add_argument("--parent", type=int, required=True)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--uuid", required=True)
-    parser.add_argument("--props", type=bytes.fromhex, required=True)
-    parser.add_argument("--subscribe", type=_integers, required=True)
-    parser.add_argument("--heartbeat", type=float, required=True)
-    parser.add_argument("--pair", action="store_true")
-    parser.add_argument("--emulator", nargs=2, metavar=("PORT", "ROOTKEYHEX"))
-    parser.add_argument("--timings", type=_numbers, default=())
-    return parser
+def _wrong(what: str) -> SystemExit:
+    print(f"tandem.whatsapp.host: it is started by the daemon only; {what}", file=sys.stderr)  # noqa: T201 - the daemon reads it
+    return SystemExit(2)
 
 
 def _joined(values: Sequence[float]) -> str:
     return ",".join(str(value) for value in values)
 
 
-def _integers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
-
-
-def _numbers(text: str) -> list[float]:
-    return [float(part) for part in text.split(",")]
-
-
-def _endpoint(written: list[str] | None) -> EmulatorEndpoint | None:
-    return EmulatorEndpoint(int(written[0]), bytes.fromhex(written[1])) if written else None
+def _endpoint(written: str) -> EmulatorEndpoint | None:
+    port, _, key = written.partition(":")
+    return EmulatorEndpoint(int(port), bytes.fromhex(key)) if written else None

@@ -12,8 +12,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 MAGIC = b"TANDEMJ1"
 _MARK = struct.Struct(">QI")
@@ -30,14 +30,16 @@ class JournalUnusable(OSError):  # noqa: N818 - names a condition, like the libr
     """The file is there but is not a journal. It is left alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One journaled event. ``arrived_at`` in Unix seconds; ``payload`` is the library's protobuf, undecoded."""
 
     sequence: int
     code: int
     arrived_at: float
-    payload: bytes = field(repr=False)
+    payload: bytes
+
+    def __repr__(self) -> str:
+        return f"Record({self.sequence}, {self.code}, {self.arrived_at})"
 
     @property
     def size(self) -> int:
@@ -48,8 +50,7 @@ class Record:
         return _SUM.pack(len(self.payload), zlib.crc32(body)) + body
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(NamedTuple):
     """What a journal file holds: ``records`` that are not acknowledged, oldest first.
 
     ``last`` is the highest sequence ever used; ``intact`` the bytes that can be read, ``torn`` those after them.

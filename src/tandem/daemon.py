@@ -152,7 +152,7 @@ class Daemon:
         settings, clock, random, events = self._settings, self._clock, self._random, self._events
 
         def overflowed(event: RawEvent) -> None:
-            supervisor.pair_of(event.account).restart(event.slot)
+            supervisor.pair_of(event.account).recycle(event.slot)
 
         pipeline = Pipeline(
             queue,

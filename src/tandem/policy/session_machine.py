@@ -28,6 +28,7 @@ from tandem.policy.session_values import (
     Limits,
     Linked,
     NumberBanned,
+    Recycle,
     Released,
     Restart,
     SendUnanswered,
@@ -48,6 +49,7 @@ __all__ = [
     "Limits",
     "Linked",
     "NumberBanned",
+    "Recycle",
     "Released",
     "Restart",
     "SendUnanswered",
@@ -63,7 +65,7 @@ _HOSTED = frozenset({S.CONNECTING, S.SYNCING, S.ONLINE, S.DEGRADED, S.RECONNECTI
 """The states with a host. In any other, what a host says is of the past."""
 
 
-def decide(  # noqa: PLR0911 - the table of tables
+def decide(  # noqa: C901, PLR0911 - the table of tables
     session: Session, event: Input, now: float, chance: float, limits: Limits, *, admission: Admission = FREE
 ) -> Decision:
     """Return what becomes of the session; ``chance`` in [0, 1) is drawn by the caller for jitter.
@@ -89,6 +91,8 @@ def decide(  # noqa: PLR0911 - the table of tables
             return _host_lost(session, reason, now, chance, limits, crashed=crashed, cause=cause)
         case StartFailed(reason=reason):
             return _host_lost(session, reason, now, chance, limits, crashed=False)
+        case Recycle(reason=reason):
+            return _recycle(session, reason, now, chance, limits)
         case ActorFailed():
             return _host_lost(session, "a defect in Tandem ended its task", now, chance, limits, crashed=True)
         case _:

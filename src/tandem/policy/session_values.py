@@ -99,6 +99,13 @@ class StartFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Recycle:
+    """Some part of Tandem needs this very host ended and another in its place."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ActorFailed:
     """A defect in Tandem ended the session's own task, and its host with it."""
 
@@ -138,7 +145,7 @@ class Released:
 Command = Start | Linked | Restart | ActorFailed | Hurry | NumberBanned | Released
 """What comes from Tandem itself: it counts whichever generation of the host it finds."""
 
-Input = signals.Signal | Command | SendUnanswered | Unwell | Expired | StartFailed
+Input = signals.Signal | Command | SendUnanswered | Unwell | Recycle | Expired | StartFailed
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,9 +144,8 @@ class Pair:
         return session.since if session.state is SessionState.ONLINE else None
 
     def recycle(self, slot: Slot) -> None:
-        """End the slot's host and start another, if it is linked; never out of a ban or another end."""
-        if not self.sessions[slot].state.terminal:
-            self.sessions[slot].tell(machine.Restart())
+        """End the slot's running host and start another. Without one it does nothing: no ban or wait ends by it."""
+        self.sessions[slot].tell(machine.Recycle("what it was doing is not certain"))
 
     def switch(self) -> None:
         """Move the role because an operator asked. Raises Conflict, with the reason, if the standby cannot take it."""

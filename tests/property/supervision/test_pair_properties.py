@@ -64,6 +64,7 @@ CLOSING = (signals.Banned, signals.Replaced, signals.LoggedOut, signals.ConnectF
 COMMANDS: list[machine.Input] = [
     machine.SendUnanswered(),
     machine.Unwell("deaf"),
+    machine.Recycle("a send"),
     machine.Hurry(),
     machine.Released(),
     machine.Start(),

@@ -53,6 +53,7 @@ INPUTS = [
     machine.StartFailed("no hello"),
     machine.SendUnanswered(),
     machine.Unwell("deaf"),
+    machine.Recycle("a send"),
 ]
 ADMISSIONS = [FREE, Admission(4.0, "its turn comes"), Admission(5.0, "all logins are held", held=True)]
 NO_HOST = {*SessionState} - {

@@ -185,6 +185,7 @@ async def _play(stage: Checked, history: list[Step]) -> None:
                 stage.devices.hear(slot, signal)
             case "tells", (slot, command):
                 stage.session(slot).tell(command)
+                await asyncio.sleep(INSTANT / 10)  # a verdict behind it is repeated by the server at the next login
             case "passes", float(seconds):
                 await asyncio.sleep(seconds)
             case "logins", answer:

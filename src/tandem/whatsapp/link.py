@@ -74,7 +74,7 @@ class Link:
         self, spec: DeviceSpec, listener: DeviceListener, spawned: Spawned, settings: DeviceSettings, tell: Tell
     ) -> None:
         self._process = spawned.process
-        self._reader, self._writer = spawned.reader, spawned.writer
+        self._socket, self._writer = spawned.socket, spawned.writer
         self._listener = listener
         self._settings = settings
         self._loop = asyncio.get_running_loop()
@@ -231,6 +231,7 @@ class Link:
         finally:
             watch.cancel()
             self._writer.close()
+            self._socket.close()
             code = await self._bury(outlets)
         self._tell_the_end(code)
 
@@ -250,10 +251,11 @@ class Link:
                 self._news.hear(frame)
                 if frame.kind is Kind.HELLO and not self._hello.done():
                     self._hello.set_result(None)
+            await asyncio.sleep(0)  # a host that never pauses must not keep the loop to itself
 
     async def _read(self) -> bytes:
         try:
-            return await self._reader.read(_CHUNK)
+            return await self._loop.sock_recv(self._socket, _CHUNK)
         except ConnectionError:
             return b""
 

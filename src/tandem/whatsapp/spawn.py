@@ -31,8 +31,13 @@ COMMAND = ("-P", "-s", "-m", "tandem.whatsapp.host")
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
+    """``socket`` is read from and ``writer`` written to: two descriptors of one socket.
+
+    A transport that meets the host's end while it writes throws away what it has not read: the host's last words.
+    """
+
     process: Process
-    reader: asyncio.StreamReader
+    socket: socket.socket
     writer: asyncio.StreamWriter
 
 
@@ -42,6 +47,8 @@ async def spawn(options_for: Callable[[int], HostOptions]) -> Spawned:
     ``options_for`` is told the number of the descriptor that the host finds its socket under.
     """
     ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    writer = await _writer(ours)
     try:
         with theirs:
             options = options_for(theirs.fileno())
@@ -55,11 +62,18 @@ async def spawn(options_for: Callable[[int], HostOptions]) -> Spawned:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
-        reader, writer = await asyncio.open_connection(sock=ours)
     except BaseException:
         ours.close()
+        writer.close()
         raise
-    return Spawned(process, reader, writer)
+    return Spawned(process, ours, writer)
+
+
+async def _writer(ours: socket.socket) -> asyncio.StreamWriter:
+    _, writer = await asyncio.open_connection(sock=ours.dup())
+    if isinstance(writer.transport, asyncio.ReadTransport):
+        writer.transport.pause_reading()
+    return writer
 
 
 def environment() -> dict[str, str]:

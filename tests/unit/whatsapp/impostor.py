@@ -96,8 +96,17 @@ class Impostor:
         sys.stderr.flush()
         os.abort()
 
+    def hasty(self) -> None:
+        """Be banned at the first word from the daemon, and leave what it says after that unread."""
+        self.hello()
+        self.socket.recv(1)
+        self.tell_of_a_ban()
+
     def banned(self) -> None:
         self.hello()
+        self.tell_of_a_ban()
+
+    def tell_of_a_ban(self) -> None:
         text = 'Temporary ban connect failure: <failure code="105" expire="60"/>'
         self.say(Kind.LOG, level="WARN", logger="Client", text=text)
         self.say(Kind.ENDING, code=22, reason="proto: required field neonize.TemporaryBan.Code not set")

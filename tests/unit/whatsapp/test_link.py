@@ -324,3 +324,15 @@ def test_options_survive_the_command_line() -> None:
     )
     assert HostOptions.parse(whole.arguments()) == whole
     assert HostOptions.parse(options(3).arguments()) == options(3)
+
+
+async def test_last_words_are_heard_although_the_host_is_gone_when_it_is_spoken_to(start: Start, heard: Heard) -> None:
+    link = await start("hasty")
+    link.acknowledge(1)
+    await asyncio.sleep(0)
+    time.sleep(0.3)  # noqa: ASYNC251 - the loop is busy while the host speaks and ends
+    for sequence in range(2, 10):
+        link.acknowledge(sequence)
+    await link.gone()
+    assert signals.Banned("105", 60.0) in heard.signals
+    assert "TemporaryBan" in heard.end.reason

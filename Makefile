@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: setup demo run test lint format bench torture-firestore torture-kill torture-send quiet-years lock clean help
+.PHONY: setup demo run test lint format bench torture-firestore torture-kill torture-send fault-table quiet-years lock clean help
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -49,6 +49,9 @@ test: lint ## lint, then every test
 
 bench: $(VENV)/.dev ## ratios, measured side by side in one run
 	@$(BIN)/pytest tests/bench -m bench -s
+
+fault-table: $(VENV)/.dev ## write the table of faults in ARCHITECTURE.md, from the policy
+	@PYTHONPATH=tests $(BIN)/python -m support.fault_document
 
 KILLS ?= 500
 torture-firestore: $(VENV)/.dev ## the daemon killed KILLS times over a bad network to Firestore

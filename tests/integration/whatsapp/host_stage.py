@@ -114,7 +114,8 @@ class Stage:
     async def begin(self, slot: Slot, *, pairing: bool = False) -> Session:
         session = Session(slot)
         self.sessions.append(session)
-        session.link = await self.factory.start(DeviceSpec(ACCOUNT, slot, 1, pairing), session.listener())
+        spec = DeviceSpec(ACCOUNT, slot, 1, pairing, receipts=slot is Slot.PRIMARY)
+        session.link = await self.factory.start(spec, session.listener())
         return session
 
     async def online(self, slot: Slot) -> Session:

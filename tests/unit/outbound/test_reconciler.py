@@ -239,3 +239,17 @@ async def test_a_read_mark_is_simply_made_again(stage: Stage) -> None:
     assert (await stage.state(row))[0] is OutboxState.QUEUED
     assert stage.witnesses.recycled == []
     await stage.queue.close()
+
+
+@pytest.mark.xfail(strict=True, reason="nobody knows yet since when a device is linked")
+async def test_a_device_that_was_linked_later_is_no_witness(stage: Stage) -> None:
+    """Both slots were unlinked with a send under way and linked anew: the new backup cannot have seen its echo."""
+    row = await stage.unknown_send()
+    stage.witnesses.started, stage.witnesses.departed = None, {"3EB0AB"}
+    stage.clock.wall += 60.0
+    stage.witnesses.online = stage.clock.now()
+    stage.witnesses.linked = {Slot.BACKUP: stage.clock.now()}  # type: ignore[attr-defined]  # as it could be told
+    await stage.look(60)
+    state = await stage.state(row)
+    await stage.queue.close()
+    assert state == (OutboxState.UNKNOWN, 1)

@@ -7,6 +7,8 @@ import re
 import time
 from dataclasses import dataclass, field
 
+import aiohttp
+
 from integration.faults.stage import SLOTS, FaultStage
 from integration.faults.traffic import Traffic
 from support.fault_rows import Act, End, Notice, Row
@@ -118,8 +120,8 @@ class _Play:
             no_witness = self._row.ends is End.LINK_AGAIN and self._where == "both"
             outcome.complaints += await traffic.judge(refused=refused, no_witness=no_witness)
             await self._stage.active(self._actor.account)
-        except (DemoFailed, ValueError) as error:
-            outcome.complaints.append(str(error))
+        except (DemoFailed, ValueError, TimeoutError, aiohttp.ClientError) as error:
+            outcome.complaints.append(repr(error))
         finally:
             await traffic.end()
             outcome.messages = len(traffic.received), len(traffic.accepted)

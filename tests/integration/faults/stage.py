@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -23,6 +24,7 @@ from tandem.demo.scene import Actor, Scene
 
 SLOTS = ("primary", "backup")
 PATIENCE = 45.0
+_AGAIN = 0.5
 _STATES = frozenset({"session_state", "session_online", "session_offline", "session_parked"})
 _MOVES = frozenset({"switched_to_primary", "switched_to_backup"})
 
@@ -137,10 +139,21 @@ class FaultStage(Scene):
         raise DemoFailed(f"the {slot} has no host")
 
     async def link(self, actor: Actor, slot: str) -> None:
-        """What an operator does: show the slot's QR, and scan it."""
-        await self.tandem.pair(actor.account, slot)
+        """What an operator does: show the slot's QR, as soon as one may be asked for again, and scan it."""
+        async with asyncio.timeout(PATIENCE):
+            while not await self._asked(actor, slot):
+                await asyncio.sleep(_AGAIN)
         await self.emulator.scan(actor.number, await self.tandem.qr(actor.account, slot))
         await self.tandem.wait_for_slot(actor.account, slot, "online", PATIENCE)
+
+    async def _asked(self, actor: Actor, slot: str) -> bool:
+        try:
+            await self.tandem.pair(actor.account, slot)
+        except aiohttp.ClientResponseError as error:
+            if error.status != HTTPStatus.TOO_MANY_REQUESTS:
+                raise
+            return False
+        return True
 
     async def restart(self, actor: Actor, slot: str) -> None:
         await self.tandem.call("POST", f"/api/whatsapp/account/{actor.account}/restart", {"slot": slot})

@@ -261,8 +261,8 @@ ROWS = (
     ),
     Row(
         "send-refused",
-        "a send refused by WhatsApp (463)",
-        (_fault("send_nack", code=463, seconds=1.5),),
+        "a send refused by WhatsApp (463 and 479 also slow down: see pacing)",
+        (_fault("send_nack", code=406, seconds=1.5),),
         (),
         "",
         moves=False,

@@ -118,6 +118,7 @@ class Daemon:
             settings, work.watched(store), self._events, clock=self._clock, random=self._random,
             version=__version__, commit=settings.railway_commit, instance=self._instance,
         )  # fmt: skip
+        await desk.prepare()
         parts.push_async_callback(desk.close)
         await parts.enter_async_context(
             _running(

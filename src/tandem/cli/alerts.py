@@ -45,7 +45,7 @@ def try_out(*, json: Json = False) -> None:
     letter = Letter("test", "This is a test: whoever reads it would be told of real trouble, too.")
 
     async def try_all() -> list[bool]:
-        return list(await asyncio.gather(*(send(channel, letter) for channel in found)))
+        return [outcome.taken for outcome in await asyncio.gather(*(send(channel, letter) for channel in found))]
 
     taken = asyncio.run(try_all())
     if json:

@@ -62,7 +62,7 @@ class Desk:
             manners=Manners(throttle=settings.alert.throttle),
         )
         urls = settings.alert_urls.get_secret_value() if settings.alert_urls else ""
-        self._notifier = Notifier(queue.deliveries, channels(urls), clock, random)
+        self._notifier = Notifier(queue.deliveries, channels(urls), clock=clock, random=random, publish=events)
         self.day_book = DayBook(queue.day_figures, ports.sources, self.metrics.tally, zone, clock)
         events.listen(self.day_book)
         self.reporter = Reporter(
@@ -75,6 +75,10 @@ class Desk:
             clock=clock,
             publish=events,
         )
+
+    async def prepare(self) -> None:
+        """Say where alerts go. Raises StoreUnavailable."""
+        await self._notifier.configure()
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
         readers = (self.metrics, self.archive, self.alerts, self._notifier, self.day_book, self.reporter)

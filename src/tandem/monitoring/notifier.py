@@ -10,23 +10,20 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
-import structlog
-
 from tandem.clock import Clock, Random
-from tandem.errors import Misconfigured, Transient
-from tandem.policy.backoff import full_jitter
+from tandem.delivery.runner import Outcome, Runner
+from tandem.errors import Misconfigured
+from tandem.model.event import Publish
+from tandem.policy.delivery import DeliveryLimits
 from tandem.queue.alert_memory import KIND
 from tandem.queue.deliveries import Deliveries
-from tandem.queue.delivery_rows import Delivery
+from tandem.queue.delivery_rows import Parcel
 
-_log = structlog.get_logger(__name__)
-_FIRST_WAIT, _LONGEST_WAIT = 2.0, 600.0
-_LONGEST_AGE = 86_400.0  # a notice that could not be delivered for a day tells nobody anything new
-_LOOK = 60.0
-_AT_ONCE = 10
+_MOST_WAITING = 1000
 _TIMEOUT = 30.0
 _TYPES = {"critical": "failure", "warning": "warning"}
 
@@ -79,8 +76,8 @@ def _messenger(url: str) -> Any:
     return messenger if messenger.add(url) else None
 
 
-async def send(channel: Channel, letter: Letter) -> bool:
-    """Deliver one letter and return whether the service took it. Never raises for what the network does."""
+async def send(channel: Channel, letter: Letter) -> Outcome:
+    """Make one attempt to deliver a letter. Never raises for what the network does."""
     messenger = _messenger(channel.url)
     assert messenger is not None  # noqa: S101 - the channel was made of it
     body = f"{letter.body}\n\nWhat to do: {letter.todo}" if letter.todo else letter.body
@@ -90,79 +87,42 @@ async def send(channel: Channel, letter: Letter) -> bool:
         async with asyncio.timeout(_TIMEOUT):
             taken = await asyncio.to_thread(messenger.notify, body=body, title=title, notify_type=kind)
     except TimeoutError:
-        return False
-    return bool(taken)
+        return Outcome(taken=False, reason=f"it did not answer within {_TIMEOUT:g} s")
+    return Outcome(taken=bool(taken), reason="" if taken else "it refused, or could not be reached")
 
 
 class Notifier:
-    """``run`` is its task: one loop a channel, so that one that is away delays no other."""
+    """``configure`` before anything is told, then ``run`` as a task: a channel that is away delays no other."""
 
-    def __init__(self, deliveries: Deliveries, channels: Sequence[Channel], clock: Clock, random: Random) -> None:
+    def __init__(
+        self, deliveries: Deliveries, channels: Sequence[Channel], *, clock: Clock, random: Random, publish: Publish
+    ) -> None:
         self._deliveries = deliveries
-        self._channels = channels
-        self._clock = clock
-        self._random = random
-        self._news = {channel.alias: asyncio.Event() for channel in channels}
+        self._runners = [
+            Runner(
+                channel.alias,
+                deliveries,
+                partial(_deliver, channel),
+                lanes=1,
+                most_waiting=_MOST_WAITING,
+                limits=DeliveryLimits(),
+                clock=clock,
+                random=random,
+                publish=publish,
+            )
+            for channel in channels
+        ]
+
+    async def configure(self) -> None:
+        """Let these be the channels from now on. Raises StoreUnavailable."""
+        await self._deliveries.configure(KIND, [runner.endpoint for runner in self._runners])
 
     async def run(self) -> None:
         """Deliver what waits and what comes, until cancelled."""
-        await self._configure()
-        self._deliveries.subscribe(self._wake)
         async with asyncio.TaskGroup() as tasks:
-            for channel in self._channels:
-                tasks.create_task(self._serve(channel), name=f"alerts to {channel.alias}")
+            for runner in self._runners:
+                tasks.create_task(runner.run(), name=f"alerts to {runner.endpoint}")
 
-    def _wake(self) -> None:
-        for news in self._news.values():
-            news.set()
 
-    async def _configure(self) -> None:
-        while True:
-            try:
-                await self._deliveries.configure(KIND, [channel.alias for channel in self._channels])
-            except Transient as error:
-                _log.warning("alert_channels_wait", message="Alert channels cannot be set up yet", reason=str(error))
-                await self._clock.sleep(_FIRST_WAIT)
-            else:
-                return
-
-    async def _serve(self, channel: Channel) -> None:
-        news = self._news[channel.alias]
-        while True:
-            news.clear()
-            wait = _LOOK
-            try:
-                for delivery in await self._deliveries.due(channel.alias, _AT_ONCE):
-                    await self._deliver(channel, delivery)
-                next_time = await self._deliveries.next_time(channel.alias)
-                if next_time is not None:
-                    wait = min(_LOOK, max(0.0, next_time - self._clock.now()))
-            except Transient as error:
-                _log.warning("alerts_not_delivered", message="Alerts wait in the queue", reason=str(error))
-            await self._pause(news, wait)
-
-    async def _pause(self, news: asyncio.Event, seconds: float) -> None:
-        timer, woken = asyncio.create_task(self._clock.sleep(seconds)), asyncio.create_task(news.wait())
-        try:
-            await asyncio.wait({timer, woken}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            woken.cancel()
-
-    async def _deliver(self, channel: Channel, delivery: Delivery) -> None:
-        if await send(channel, Letter.decode(delivery.parcel.payload)):
-            await self._deliveries.delivered(delivery)
-            return
-        now = self._clock.now()
-        if now - delivery.created_at > _LONGEST_AGE:
-            await self._deliveries.give_up(delivery, f"the alert channel {channel.alias} did not take it for a day")
-            return
-        chance = self._random.uniform(0.5, 1.0)  # never at once: services that refuse are asked less often
-        wait = full_jitter(delivery.attempts + 1, chance, _FIRST_WAIT, _LONGEST_WAIT)
-        _log.warning(
-            "alert_delivery_failed",
-            message=f"An alert was not taken by {channel.alias}; trying again in {wait:.0f} s",
-            channel=channel.alias,
-            attempts=delivery.attempts + 1,
-        )
-        await self._deliveries.postpone(delivery, now + wait)
+async def _deliver(channel: Channel, parcel: Parcel) -> Outcome:
+    return await send(channel, Letter.decode(parcel.payload))

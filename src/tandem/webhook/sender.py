@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import dataclass
 from typing import Self
 
 import aiohttp
@@ -12,6 +11,7 @@ import structlog
 
 from tandem import __version__
 from tandem.clock import Clock
+from tandem.delivery.runner import Outcome
 from tandem.queue.delivery_rows import Parcel
 from tandem.webhook.address import PrivateAddress, PublicResolver
 from tandem.webhook.endpoint import Endpoint
@@ -19,15 +19,6 @@ from tandem.webhook.signature import headers
 
 _log = structlog.get_logger(__name__)
 _TAKEN, _MOVED = range(200, 300), range(300, 400)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """``asked``: seconds that the endpoint wants to be left alone, 0 if it said nothing."""
-
-    taken: bool
-    reason: str
-    asked: float = 0.0
 
 
 class Sender:

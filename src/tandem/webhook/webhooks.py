@@ -9,6 +9,7 @@ from functools import partial
 import structlog
 
 from tandem.clock import Clock, Random
+from tandem.delivery.runner import Runner
 from tandem.errors import Transient
 from tandem.model.event import Event, EventType, Publish
 from tandem.model.ids import AccountId
@@ -19,7 +20,6 @@ from tandem.queue.announcements import ACCOUNT_STATUS, WEBHOOK, parcel
 from tandem.queue.deliveries import Deliveries
 from tandem.settings import WebhookSettings
 from tandem.webhook.endpoint import endpoints_of
-from tandem.webhook.runner import Runner
 from tandem.webhook.sender import Sender
 
 _log = structlog.get_logger(__name__)

@@ -18,10 +18,11 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from tandem.clock import SystemClock
+from tandem.delivery.runner import Outcome
 from tandem.queue.delivery_rows import Parcel
 from tandem.settings import WebhookSettings
 from tandem.webhook.endpoint import endpoints_of
-from tandem.webhook.sender import Outcome, Sender
+from tandem.webhook.sender import Sender
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = b'{"type": "webhook.test"}'

@@ -12,11 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.virtual_time import SeededRandom, VirtualClock, run_virtually
+from tandem.delivery.runner import Outcome, Runner
 from tandem.policy.delivery import DeliveryLimits
 from tandem.queue.deliveries import Deliveries
 from tandem.queue.delivery_rows import Parcel
-from tandem.webhook.runner import Runner
-from tandem.webhook.sender import Outcome
 from unit.queue.parts import Told, open_queue
 
 ENDPOINTS = ("a", "b")

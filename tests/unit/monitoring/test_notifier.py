@@ -14,7 +14,7 @@ from support.virtual_time import SeededRandom
 from tandem.clock import SystemClock
 from tandem.errors import Misconfigured
 from tandem.monitoring.events import EventStream
-from tandem.monitoring.notifier import Letter, Notifier, channels, send
+from tandem.monitoring.notifier import Channel, Letter, Notifier, channels, send
 from tandem.queue.alert_memory import KIND
 from tandem.queue.delivery_rows import Parcel
 from tandem.queue.queue import Queue
@@ -64,6 +64,12 @@ async def queue(tmp_path: Path) -> AsyncIterator[Queue]:
     await queue.close()
 
 
+def notifier_of(queue: Queue, wanted: list[Channel]) -> Notifier:
+    clock = SystemClock()
+    publish = EventStream(clock, SeededRandom())
+    return Notifier(queue.deliveries, wanted, clock=clock, random=SeededRandom(), publish=publish)
+
+
 async def until(condition: Any) -> None:
     async with asyncio.timeout(20):
         while not condition():
@@ -72,7 +78,7 @@ async def until(condition: Any) -> None:
 
 async def test_a_letter_arrives_with_what_to_do(service: Service) -> None:
     (channel,) = channels(service.url())
-    assert await send(channel, LETTER)
+    assert (await send(channel, LETTER)).taken
     (got,) = service.got
     assert got["title"] == "Tandem: account_offline"
     assert "What to do: look at both slots" in got["message"]
@@ -80,15 +86,14 @@ async def test_a_letter_arrives_with_what_to_do(service: Service) -> None:
 
 
 async def test_what_a_service_refuses_is_tried_again_until_it_arrives_and_delays_no_other(
-    service: Service, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    service: Service, queue: Queue
 ) -> None:
-    monkeypatch.setattr("tandem.monitoring.notifier._FIRST_WAIT", 0.2)
     away = "json://127.0.0.1:9/away"  # the discard port: nothing listens
     both = channels(f"{service.url()}, {away}")
     service.refuse = True
-    notifier = Notifier(queue.deliveries, both, SystemClock(), SeededRandom())
+    notifier = notifier_of(queue, both)
+    await notifier.configure()
     task = asyncio.create_task(notifier.run())
-    await asyncio.sleep(0.1)
     await queue.deliveries.put(KIND, [Parcel("one", "lane", "", LETTER.encode())])
     await until(lambda: queue.deliveries.figures[both[0].alias].failed)
     service.refuse = False
@@ -103,7 +108,7 @@ async def test_a_letter_that_waits_is_delivered_by_the_next_run(service: Service
     both = channels(service.url())
     await queue.deliveries.configure(KIND, [channel.alias for channel in both])
     await queue.deliveries.put(KIND, [Parcel("one", "lane", "", LETTER.encode())])
-    task = asyncio.create_task(Notifier(queue.deliveries, both, SystemClock(), SeededRandom()).run())
+    task = asyncio.create_task(notifier_of(queue, both).run())
     await until(lambda: service.got)
     task.cancel()
 

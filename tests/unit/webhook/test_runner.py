@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from support.virtual_time import SeededRandom, VirtualClock, run_virtually
+from tandem.delivery.runner import Outcome, Runner
 from tandem.model.event import EventType
 from tandem.policy.delivery import DeliveryLimits, next_wait, pause
 from tandem.queue.delivery_rows import Parcel
 from tandem.queue.queue import Queue
-from tandem.webhook.runner import Runner
-from tandem.webhook.sender import Outcome
 from unit.queue.parts import Told, open_queue
 
 TAKEN, FAILED = Outcome(True, "it answered 200"), Outcome(False, "it answered 500")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -17,12 +18,21 @@ from tandem.model.event import EventType, Publish
 from tandem.policy.delivery import DeliveryLimits, next_wait, pause
 from tandem.queue.deliveries import Deliveries
 from tandem.queue.delivery_rows import Delivery, Parcel
-from tandem.webhook.sender import Outcome
 
 _log = structlog.get_logger(__name__)
 _TIDY_INTERVAL = 1.0
 _DISK_RETRY = 1.0
 _DEGRADED_AFTER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """``asked``: seconds that the endpoint wants to be left alone, 0 if it said nothing."""
+
+    taken: bool
+    reason: str
+    asked: float = 0.0
+
 
 Send = Callable[[Parcel], Awaitable[Outcome]]
 

@@ -1,0 +1,1 @@
+"""Bringing to an endpoint outside what waits for it in the queue, whatever it is."""

@@ -119,6 +119,7 @@ class Daemon:
             version=__version__, commit=settings.railway_commit, instance=self._instance,
         )  # fmt: skip
         await desk.prepare()
+        work.writer.took = queue.outbox.took = desk.day_book.took
         parts.push_async_callback(desk.close)
         await parts.enter_async_context(
             _running(
@@ -267,7 +268,14 @@ class _Work:
         await self.writer.drain(_DRAIN)
 
     def watched(self, store: Store) -> DeskPorts:
-        return DeskPorts(self.queue, store, self._sources(), self.outages.recent, lambda: self.writer.trouble)
+        return DeskPorts(
+            self.queue,
+            store,
+            self._sources(),
+            self.outages.recent,
+            store_trouble=lambda: self.writer.trouble,
+            fleet_held=lambda: self.supervisor.held,
+        )
 
     def _sources(self) -> Sources:
         inbox, outbox = self.queue.inbox, self.queue.outbox
@@ -278,6 +286,7 @@ class _Work:
             inbox=lambda: Backlog(inbox.depth, inbox.oldest_age),
             outbox=lambda: Backlog(outbox.depth, outbox.oldest_age),
             endpoints=self._endpoints,
+            writes=lambda: self.writer.writes,
             batch=lambda: self.writer.in_flight,
         )
 

@@ -136,6 +136,7 @@ class AlertSettings(BaseModel):
     queue_age: Seconds = Field(120.0, description="Seconds a message may wait in a queue.")
     disk_free: Ratio = Field(0.1, description="Part of the data directory's disk that has to be free.")
     objective: Annotated[float, Field(gt=0, lt=1)] = Field(0.999, description="Availability each account is to have.")
+    settle: Seconds = Field(60.0, description="Seconds that a cause must be gone before its alert is over.")
     throttle: Seconds = Field(3600.0, description="Seconds between two notices of the same alert.")
 
 

@@ -24,7 +24,7 @@ from tandem.policy.batching import Caps, halves
 from tandem.queue.inbox import Pending
 from tandem.queue.queue import Queue
 from tandem.queue.standings import Untold
-from tandem.queue.statistics import Histogram
+from tandem.queue.statistics import Histogram, Took, nobody
 from tandem.store.port import Store
 
 _log = structlog.get_logger(__name__)
@@ -49,6 +49,9 @@ class Writer:
     ) -> None:
         """``deadline`` is how many seconds one write to the store may take."""
         self.stored: Counter[AccountId] = Counter()
+        self.writes = 0
+        """Documents written: a message is one, its chat one more in each batch, a change of its status one."""
+        self.took: Took = nobody
         self.updated = 0
         self.in_flight = 0
         self.degraded_since: float | None = None
@@ -180,6 +183,7 @@ class Writer:
         dead = [(pending, reason) for pending, reason in zip(batch, reasons, strict=True) if reason is not None]
         await self._inbox.settle(written, dead, updates)
         self.updated += len(updates)
+        self.writes += len(updates)
         self._restore()
         if written:
             self._saved(written, took)
@@ -190,8 +194,12 @@ class Writer:
             )
 
     def _saved(self, written: Sequence[Pending], took: float) -> None:
+        now = self._clock.now()
+        for pending in written:
+            self.took(pending.message.account, "inbound", now - pending.message.received_at / 1000)
         accounts = Counter(pending.message.account for pending in written)
         self.stored.update(accounts)
+        self.writes += len(written) + len({(each.message.account, each.message.chat) for each in written})
         self.write_seconds.add(took)
         self.batch_sizes.add(len(written))
         self._publish(

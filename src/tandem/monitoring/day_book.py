@@ -50,6 +50,7 @@ class DayBook:
         self._sums: Counter[Figure] = Counter()
         self._highest: dict[Figure, float] = {}
         self._traffic: Mapping[AccountId, Traffic] = {}
+        self._writes = 0
         self._tallied: Mapping[tuple[AccountId | None, str], int] = {}
 
     def __call__(self, event: Event) -> None:
@@ -57,8 +58,6 @@ class DayBook:
             self._sums[event.account or "", name] += 1
         if event.type is EventType.ALERT:
             self._sums["", "alerts"] += 1
-        if event.type is EventType.BATCH_SAVED:
-            self._sums["", "writes"] += _number(event.data.get("writes", event.data.get("count", 0)))
 
     def took(self, account: AccountId, way: str, seconds: float) -> None:
         """Note how long a message took on its way, ``inbound`` or ``outbound``."""
@@ -103,10 +102,10 @@ class DayBook:
             if more := count - self._tallied.get((subject, kind), 0):
                 self._sums[subject or "", _TALLIED[kind]] += more
         self._tallied = tallied
+        writes = self._sources.writes()
+        if writes > self._writes:
+            self._sums["", "writes"] += writes - self._writes
+        self._writes = writes
         for name, backlog in (("inbox", self._sources.inbox()), ("outbox", self._sources.outbox())):
             if backlog.depth:
                 self._highest["", f"{name}_high_water"] = backlog.depth
-
-
-def _number(value: object) -> int:
-    return int(value) if isinstance(value, int | float) else 0

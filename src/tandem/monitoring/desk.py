@@ -59,7 +59,7 @@ class Desk:
             events,
             clock=clock,
             random=random,
-            manners=Manners(throttle=settings.alert.throttle),
+            manners=Manners(settle=settings.alert.settle, throttle=settings.alert.throttle),
         )
         urls = settings.alert_urls.get_secret_value() if settings.alert_urls else ""
         self._notifier = Notifier(queue.deliveries, channels(urls), clock=clock, random=random, publish=events)

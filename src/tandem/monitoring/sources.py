@@ -59,6 +59,8 @@ class Sources:
     inbox: Callable[[], Backlog] = Backlog
     outbox: Callable[[], Backlog] = Backlog
     endpoints: Callable[[], Mapping[str, Told]] = dict
+    writes: Callable[[], int] = int
+    """Documents written to the store since the start, for messages."""
     batch: Callable[[], int] = int
     """Messages in the batch that is being written now."""
 

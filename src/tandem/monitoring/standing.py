@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tandem.errors import Transient
 from tandem.model.ids import AccountId
 from tandem.model.outage import Outage
-from tandem.model.views import AccountView
+from tandem.model.views import AccountView, SlotView
 from tandem.monitoring.sources import Sources, messages_processed
 from tandem.monitoring.tally import Tally
 from tandem.policy.alert_rules import AccountFacts, Facts, SlotFacts, Thresholds
@@ -73,7 +73,11 @@ class Standing:
         return AccountFacts(
             view.account.id,
             view.status,
-            tuple(SlotFacts(each.slot, each.state, each.reason, paired=bool(each.device)) for each in view.slots),
+            tuple(self._slot(view.account.id, each) for each in view.slots),
             burning=words,
             burning_urgent=window is not None and window.urgent,
         )
+
+    def _slot(self, account: AccountId, view: SlotView) -> SlotFacts:
+        deaf = self.tally.deaf_lately(account, view.slot)
+        return SlotFacts(view.slot, view.state, view.reason, paired=bool(view.device), deaf=deaf)

@@ -11,6 +11,7 @@ from tandem.model.ids import AccountId
 from tandem.model.states import SessionState, Slot
 
 HOUR = 3600.0
+_DEAF_LATELY = 600.0
 _MOST = 100_000  # entries of the window; beyond it the oldest are forgotten and the hour reads too low
 _KINDS: Mapping[EventType, str] = {
     EventType.DEAD_LETTER: "messageLoss",
@@ -34,9 +35,12 @@ class Tally:
         self._total: Counter[tuple[AccountId | None, str]] = Counter()
         self._window: deque[tuple[float, str]] = deque(maxlen=_MOST)
         self._down: set[tuple[AccountId | None, Slot | None]] = set()
+        self._deaf: dict[tuple[AccountId | None, Slot | None], float] = {}
         self._processed: deque[tuple[float, int]] = deque(maxlen=128)
 
     def __call__(self, event: Event) -> None:
+        if event.type is EventType.PROACTIVE_RECONNECT and event.data.get("deaf"):
+            self._deaf[event.account, event.slot] = self._clock.monotonic()
         kind = _KINDS.get(event.type) or self._connection(event)
         if kind:
             self._total[event.account, kind] += 1
@@ -55,6 +59,11 @@ class Tally:
         while self._window and self._window[0][0] < horizon:
             self._window.popleft()
         return Counter(kind for _, kind in self._window)
+
+    def deaf_lately(self, account: AccountId, slot: Slot) -> bool:
+        """Whether a slot was found connected but not receiving within the last ten minutes."""
+        found = self._deaf.get((account, slot))
+        return found is not None and self._clock.monotonic() - found < _DEAF_LATELY
 
     def sample(self, processed: int) -> None:
         """Remember the total of processed messages; to be called about once a minute."""

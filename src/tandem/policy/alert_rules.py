@@ -57,6 +57,8 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class SlotFacts:
+    """``deaf``: found connected but not receiving within the last ten minutes."""
+
     slot: Slot
     state: SessionState
     reason: str = ""
@@ -132,9 +134,9 @@ RULES = {
             "Deploy the newest Tandem. Do not restart what still runs before that.",
         ),
         Rule(
-            "session_deaf", _WARNING, 60.0,
-            "A session is connected but does not receive what its partner receives.",
-            "Tandem recycles it by itself. If it comes back: link that slot again. " + _LINK,
+            "session_deaf", _WARNING, 0.0,
+            "A session was connected but did not receive what its partner received, within the last ten minutes.",
+            "Tandem has started it afresh by itself. If it comes back: link that slot again. " + _LINK,
         ),
         Rule(
             "fleet_held", _CRITICAL, 0.0,
@@ -295,4 +297,4 @@ def _of_slot(account: AccountId, slot: SlotFacts) -> Iterator[Finding]:
     if slot.state is SessionState.OUTDATED:
         yield Finding(RULES["client_outdated"], f"the {slot.slot} was refused: {slot.reason}", subject)
     if slot.deaf:
-        yield Finding(RULES["session_deaf"], f"the {slot.slot} does not receive what its partner receives", subject)
+        yield Finding(RULES["session_deaf"], f"the {slot.slot} did not receive what its partner received", subject)

@@ -146,6 +146,11 @@ class Quality:
         self._known, self._deaf = True, reason
         self._samples.bits = (1 << _SAMPLES) - 1
 
+    @property
+    def is_deaf(self) -> bool:
+        """Whether only the partner receives."""
+        return bool(self._deaf)
+
     def hears(self) -> None:
         self._deaf = ""
 

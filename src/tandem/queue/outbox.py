@@ -27,6 +27,7 @@ from tandem.queue.outbox_content import dump
 from tandem.queue.outbox_rows import SQL, Move
 from tandem.queue.own_messages import keep_sent
 from tandem.queue.references import known
+from tandem.queue.statistics import Took, nobody
 from tandem.sqlite_schema import seal
 
 _KEY_BYTES = 32
@@ -50,6 +51,7 @@ class Outbox:
         self, database: Database, inbox: Inbox, clock: Clock, random: Random, *, max_backlog: int, expiry: float
     ) -> None:
         self.sent: Counter[AccountId] = Counter()
+        self.took: Took = nobody
         self._database = database
         self._inbox = inbox
         self._clock = clock
@@ -253,7 +255,9 @@ class Outbox:
                 self._waits(row.id, row.created_at, row.expires_at)
             else:
                 self._waiting.pop(row.id, None)
-            self.sent[row.account] += move.newly_sent
+            if move.newly_sent:
+                self.sent[row.account] += 1
+                self.took(row.account, "outbound", row.updated_at - row.created_at)
             if move.entered and row.state is not OutboxState.SENDING:
                 self._rouse(row.account)
 

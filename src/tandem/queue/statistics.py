@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from tandem.model.ids import AccountId
+
+Took = Callable[[AccountId, str, float], None]
+"""Told how many seconds a message of an account took on its way, ``inbound`` or ``outbound``. It must not block."""
+
+
+def nobody(_account: AccountId, _way: str, _seconds: float) -> None:
+    """Nobody listens yet."""
 
 
 class Histogram:

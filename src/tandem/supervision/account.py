@@ -213,7 +213,7 @@ class Pair:
         if not session.state.connected or self.sessions[slot.partner].state is not SessionState.ONLINE:
             return False
         sentence = f"the {slot} is started afresh: {reason}"
-        session.publish(EventType.PROACTIVE_RECONNECT, sentence, reason)
+        session.publish(EventType.PROACTIVE_RECONNECT, sentence, reason, deaf=session.vitals.quality.is_deaf)
         session.tell(machine.Unwell(reason))
         return True
 

@@ -103,6 +103,11 @@ class Supervisor:
         for member in self._members.values():
             self._serve(member)
 
+    @property
+    def held(self) -> str:
+        """Why all logins are held, in words; empty if they are not."""
+        return self._fleet.held
+
     async def stop(self) -> None:
         """Disconnect every device, logging none out."""
         await asyncio.gather(*(self._halt(member) for member in self._members.values()))

@@ -107,3 +107,17 @@ async def _set_owner(store: FirestoreStore, name: str) -> None:
     from tandem.store.firestore.documents import merge  # noqa: PLC0415 - the operator's act, no part of the store
 
     await store._client.commit([merge(name, {"owner": "uid-1"})], 5.0)
+
+
+async def test_a_day_has_one_report_the_first(scene: Scene) -> None:
+    store = await scene.store()
+    incident = {"began": 1.5, "ended": None, "cause": "both slots were killed", "recovered": 2}
+    report = {
+        "version": 1,
+        "date": "2026-03-03",
+        "accounts": [{"account": "a", "uptime": None, "incidents": [incident]}],
+    }
+    assert await store.report("2026-03-03") is None
+    assert await store.save_report("2026-03-03", report)
+    assert not await store.save_report("2026-03-03", {"version": 1})
+    assert await store.report("2026-03-03") == report

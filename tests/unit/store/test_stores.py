@@ -214,3 +214,11 @@ async def test_a_message_is_found_by_its_id(store: Store) -> None:
     assert sorted(senders) == ["1@lid", "2@lid"]
     for chat, identifier in ((BOB, message(1).message_id), (ANN, "3EB"), (ANN, "")):
         assert await store.find(ACCOUNT, chat, identifier) == []
+
+
+async def test_a_day_has_one_report_the_first(store: Store) -> None:
+    report = {"version": 1, "date": "2026-03-03", "accounts": [{"account": ACCOUNT, "incidents": [{"seconds": 1.5}]}]}
+    assert await store.report("2026-03-03") is None
+    assert await store.save_report("2026-03-03", report)
+    assert not await store.save_report("2026-03-03", {"version": 1, "date": "2026-03-03", "accounts": []})
+    assert await store.report("2026-03-03") == report

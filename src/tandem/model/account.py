@@ -23,7 +23,8 @@ class SlotRecord:
     """What is durable of a slot: its linked device, and a terminal state if it is in one.
 
     ``device`` is the linked device's JID (``number:n@s.whatsapp.net``), empty when unpaired; ``until`` is the end of a
-    ban in Unix seconds, 0 otherwise; ``since`` is in Unix seconds; ``release`` is that of the library that wrote it.
+    ban in Unix seconds, 0 otherwise; ``since`` is in Unix seconds; ``release`` is that of the library that wrote it;
+    ``linked_since`` in Unix seconds, 0 if it was before anybody noted it.
     """
 
     account: AccountId
@@ -34,3 +35,4 @@ class SlotRecord:
     since: float = 0.0
     until: float = 0.0
     release: str = ""
+    linked_since: float = 0.0

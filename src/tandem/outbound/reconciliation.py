@@ -41,6 +41,10 @@ class Witnesses(Protocol):
         """Since when a slot is online with its offline messages received, None if it is not."""
         ...
 
+    def linked_since(self, slot: Slot) -> float:
+        """Since when a slot is linked, 0 if it was before anybody noted it."""
+        ...
+
     def recycle(self, slot: Slot) -> None:
         """End the slot's host and start another."""
         ...
@@ -129,6 +133,8 @@ class Reconciler:
         now = self._clock.now()
         ended = self._ended(row, slot)
         watching = self._witnesses.online_since(slot.partner)
+        if self._witnesses.linked_since(slot.partner) > row.created_at:
+            watching = None  # WhatsApp sends an echo to the devices that were linked when the message came
         return Evidence(
             age=now - row.updated_at,
             call_over=ended is not None,

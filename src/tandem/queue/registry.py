@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 from tandem.clock import Clock
 from tandem.model.account import Account, SlotRecord
@@ -39,7 +40,8 @@ class Registry:
         """Do nothing for an account that was removed meanwhile."""
         state, since, until = str(record.state), float(record.since), float(record.until)
         row = (str(record.account), str(record.slot), record.device, state, record.reason, since, until)
-        await self._database.write(statement(_SQL["save_slot"], (*row, seal(*row), record.release, row[0])))
+        unsealed = (record.release, float(record.linked_since))
+        await self._database.write(statement(_SQL["save_slot"], (*row, seal(*row), *unsealed, row[0])))
 
     async def remove_account(self, account: AccountId) -> None:
         """Forget the account and its slots. What it has not sent is cancelled, its conversations stay."""
@@ -62,6 +64,6 @@ def _load(connection: sqlite3.Connection) -> Sequence[tuple[Account, Sequence[Sl
     ]
 
 
-def _slot_record(row: tuple[str, str, str, str, str, float, float, str]) -> SlotRecord:
-    account, slot, device, state, reason, since, until, release = row
-    return SlotRecord(AccountId(account), _SLOTS[slot], device, _STATES[state], reason, since, until, release)
+def _slot_record(row: tuple[Any, ...]) -> SlotRecord:
+    account, slot, device, state, *rest = row
+    return SlotRecord(AccountId(account), _SLOTS[slot], device, _STATES[state], *rest)

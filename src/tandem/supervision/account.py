@@ -143,6 +143,10 @@ class Pair:
         session = self.sessions[slot]
         return session.since if session.state is SessionState.ONLINE else None
 
+    def linked_since(self, slot: Slot) -> float:
+        """Since when a slot is linked, in Unix seconds; 0 if it was before anybody noted it."""
+        return self.sessions[slot].linked_since
+
     def recycle(self, slot: Slot) -> None:
         """End the slot's running host and start another. Without one it does nothing: no ban or wait ends by it."""
         self.sessions[slot].tell(machine.Recycle("what it was doing is not certain"))

@@ -57,6 +57,7 @@ class Session:
         self.account = account
         self.slot = record.slot
         self.device_jid = record.device
+        self.linked_since = record.linked_since
         self.generation = 0
         self.starts = 0
         self.host_started_at: float | None = None
@@ -121,6 +122,7 @@ class Session:
     def link(self, device: str) -> None:
         """Take over a slot into whose key store a pairing has put this device."""
         self.device_jid = device
+        self.linked_since = self._ports.clock.now()
         self.tell(machine.Linked(device))
 
     def acknowledge(self, generation: int, sequence: int) -> None:
@@ -224,8 +226,17 @@ class Session:
         if self.state is SessionState.BANNED:
             until = self._ports.clock.now() + (self._machine.deadline - self._ports.clock.monotonic())
         state = self.state if self.state.terminal else SessionState.STOPPED
-        release = self._ports.devices.release
-        return SlotRecord(self.account.id, self.slot, self.device_jid, state, self.reason, self.since, until, release)
+        return SlotRecord(
+            account=self.account.id,
+            slot=self.slot,
+            device=self.device_jid,
+            state=state,
+            reason=self.reason,
+            since=self.since,
+            until=until,
+            release=self._ports.devices.release,
+            linked_since=self.linked_since,
+        )
 
     def _remembered(self, record: SlotRecord) -> machine.Session:
         left = max(0.001, record.until - self._ports.clock.now())

@@ -260,7 +260,9 @@ class Supervisor:
             return SlotRecord(account.id, slot, "", SessionState.LOGGED_OUT, words, self._ports.clock.now())
         if record is None:
             return SlotRecord(account.id, slot, device, SessionState.STOPPED, "", self._ports.clock.now())
-        if device and record.state is SessionState.LOGGED_OUT:  # linked anew, and killed before that was written down
+        if device and device != record.device:  # linked anew, and killed before that was written down
+            record = replace(record, linked_since=self._ports.clock.now())
+        if device and record.state is SessionState.LOGGED_OUT:  # the same
             return replace(record, device=device, state=SessionState.STOPPED, reason="")
         return replace(record, device=device)
 

@@ -114,11 +114,11 @@ class _Play:
             if self._row.quiet:
                 traffic.begin()
             await traffic.end()
-            if not await traffic.settled():
+            no_witness = self._row.ends is End.LINK_AGAIN and self._where == "both"
+            if not await traffic.settled(no_witness=no_witness):
                 outcome.complaints.append("messages did not settle")
             refused = self._row.refused and self._where != "standby"
-            no_witness = self._row.ends is End.LINK_AGAIN and self._where == "both"
-            outcome.complaints += await traffic.judge(refused=refused, no_witness=no_witness)
+            outcome.complaints += await traffic.judge(refused=refused)
             await self._stage.active(self._actor.account)
         except (DemoFailed, ValueError, TimeoutError, aiohttp.ClientError) as error:
             outcome.complaints.append(repr(error))

@@ -28,6 +28,7 @@ class Traffic:
     received: list[str] = field(default_factory=list)
     accepted: dict[str, str] = field(default_factory=dict)
     fates: dict[str, str] = field(default_factory=dict)
+    _enough: frozenset[str] = _DONE
     _over: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -39,8 +40,9 @@ class Traffic:
         for task in self._tasks:
             await task
 
-    async def settled(self) -> bool:
-        """Wait until everything has arrived or failed; say whether it did."""
+    async def settled(self, *, no_witness: bool = False) -> bool:
+        """Wait until everything has arrived or failed; say whether it did. ``no_witness``: or stays unknown."""
+        self._enough = _DONE | {"failed", "expired", *(("unknown",) if no_witness else ())}
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
                 while await self._missing() or await self._undecided():
@@ -48,22 +50,21 @@ class Traffic:
                 return True
         return False
 
-    async def judge(self, *, refused: bool, no_witness: bool = False) -> list[str]:
+    async def judge(self, *, refused: bool) -> list[str]:
         """Say what was lost or doubled. ``refused``: the server refused sends: they are told as failed, not shown.
 
-        ``no_witness``: both devices were unlinked. A send that this cut off may go twice: the silence of a device that
-        was linked later is taken for proof (tests/unit/outbound/test_reconciler.py holds this open).
+        A send that stayed unknown, since both devices were unlinked, may have been shown or not, but never twice.
         """
         stored = Counter(self.stage.stored(self.received))
         shown = await self._shown()
         missing = await self._missing()
-        failed = {text for outbox, text in self.accepted.items() if self.fates.get(outbox) == "failed"}
-        wanted = set(self.accepted.values()) - failed
+        failed, unknown = self._told_as("failed"), self._told_as("unknown")
+        wanted = set(self.accepted.values()) - failed - unknown
         findings = {
             "lost on their way in": missing,
             "doubled in the store": [found for found, times in stored.items() if times > 1],
             "lost on their way out": wanted - set(shown),
-            "doubled at the contact": [text for text, times in shown.items() if times > 1 and not no_witness],
+            "doubled at the contact": [text for text, times in shown.items() if times > 1],
             "shown although told as failed": failed & set(shown),
             "failed": set() if refused else failed,
         }
@@ -85,9 +86,12 @@ class Traffic:
     async def _undecided(self) -> bool:
         for outbox in self.accepted.keys() - self.fates.keys():
             fate = await self.stage.fate(outbox)
-            if fate in _DONE | {"failed", "expired"}:
+            if fate in self._enough:
                 self.fates[outbox] = fate
         return self.accepted.keys() != self.fates.keys()
+
+    def _told_as(self, fate: str) -> set[str]:
+        return {text for outbox, text in self.accepted.items() if self.fates.get(outbox) == fate}
 
     async def _shown(self) -> Counter[str]:
         shown: Counter[str] = Counter()

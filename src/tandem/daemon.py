@@ -52,6 +52,7 @@ from tandem.store.choice import choose_store
 from tandem.store.port import Store
 from tandem.supervision.account import Pair
 from tandem.supervision.outages import OutageKeeper
+from tandem.supervision.phones import PhoneKeeper
 from tandem.supervision.supervisor import Supervisor, SupervisorPorts
 from tandem.supervision.vitals import VitalLimits
 from tandem.surroundings import check_data_directory, find_emulator
@@ -112,6 +113,7 @@ class Daemon:
         work = self._assemble(queue, store, HostFactory(settings.data_dir, settings.device, emulator))
         webhooks.accounts = work.supervisor.list
         self._events.listen(webhooks.heard)
+        await work.phones.prepare()
         await work.supervisor.prepare()
         await work.outages.prepare(work.supervisor.list())
         desk = Desk(
@@ -126,6 +128,7 @@ class Daemon:
                 work.writer.run(),
                 queue.keep_tidy(),
                 work.outages.run(),
+                work.phones.run(),
                 work.unreadable.run(),
                 webhooks.run(),
                 *desk.jobs(),
@@ -156,6 +159,10 @@ class Daemon:
         def overflowed(event: RawEvent) -> None:
             supervisor.pair_of(event.account).recycle(event.slot)
 
+        def removed(account: AccountId) -> None:
+            outages.removed(account)
+            phones.removed(account)
+
         pipeline = Pipeline(
             queue,
             decode,
@@ -167,7 +174,9 @@ class Daemon:
             overflowed=overflowed,
             heard=lambda event, message: supervisor.heard(event, message),  # noqa: PLW0108 - the same
             arrived=lambda event: outages.arrived(event),  # noqa: PLW0108 - it is made below
+            understood=lambda account, decoded: phones.noted(account, decoded),  # noqa: PLW0108 - the same
         )
+        phones = PhoneKeeper(queue.phones, lambda: supervisor.list(), clock=clock, publish=events)  # noqa: PLW0108
         outages = OutageKeeper(queue.outages, pipeline.caught_up, clock=clock, publish=events)
         limit = caps(
             batching=settings.use_message_batching,
@@ -221,7 +230,9 @@ class Daemon:
                 save_account=store.save_account,
                 behind=pipeline.behind,
                 moved=outages.changed,
-                removed=outages.removed,
+                removed=removed,
+                linked=phones.linked,
+                phone=phones.of,
             ),
             suspect_after=settings.session.suspect_after,
             max_accounts=settings.api.max_accounts,
@@ -232,7 +243,7 @@ class Daemon:
         unreadable = Unreadable(
             queue.unread, settings.queue.decrypt_patience, supervisor.awaited, clock=clock, publish=events
         )
-        return _Work(queue, pipeline, writer, supervisor, outages, unreadable)
+        return _Work(queue, pipeline, writer, supervisor, outages, phones, unreadable)
 
     def _parts(self, work: _Work, desk: Desk) -> Parts:
         return Parts(
@@ -260,6 +271,7 @@ class _Work:
     writer: Writer
     supervisor: Supervisor
     outages: OutageKeeper
+    phones: PhoneKeeper
     unreadable: Unreadable
 
     async def drain(self) -> None:

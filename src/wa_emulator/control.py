@@ -87,6 +87,7 @@ def control_routes(application: web.Application, emulator: Emulator) -> None:
         web.post("/control/scan", api.scan),
         web.post("/control/messages", api.send),
         web.get("/control/messages", api.messages),
+        web.post("/control/reads", api.read),
         web.post("/control/faults", api.add_fault),
         web.get("/control/faults", api.faults),
         web.delete("/control/faults", api.clear_faults),
@@ -214,6 +215,11 @@ class Control:
             for entry in ledger.shown(number)
         ]
         return web.json_response({"messages": shown})
+
+    async def read(self, request: web.Request) -> web.Response:
+        body = await body_of(request)
+        await self._emulator.read(body.text("number"), body.text("from"), body.text("id"))
+        return web.json_response({"id": body.text("id")})
 
     async def add_fault(self, request: web.Request) -> web.Response:
         fault = self._emulator.clients.begin_fault((await body_of(request)).values)

@@ -64,6 +64,16 @@ class Phones:
         mail += self._show(Sender(sender, 0), recipient, entry, Content(TEXT, text))
         return message_id, mail
 
+    def read(self, reader: Account, entry: Entry) -> list[Mail]:
+        """Look at a message on ``reader``'s own phone: its linked devices learn of it, and those of the sender."""
+        writer = self._directory.account(entry.sender)
+        attributes: Attributes = {
+            "from": reader.lid_jid, "id": entry.id, "type": "read-self", "recipient": writer.lid_jid,
+            "t": int(time.time()),
+        }  # fmt: skip
+        own = [Mail(device, Node("receipt", attributes)) for device in reader.devices.values()]
+        return [*own, *_receipts(reader, writer, entry.id, "read")]
+
     def receive(self, recipient: Account, sender: Sender, entry: Entry, parts: Sequence[Node]) -> list[Mail]:
         """Take the encrypted copy that a linked device made for ``recipient``'s phone."""
         for part in parts:

@@ -147,3 +147,12 @@ class Emulator:
                 await asyncio.sleep(0)
         await self._journal.durable()
         return ids
+
+    async def read(self, reader: str, sender: str, message_id: str) -> None:
+        """Look at a message on its recipient's own phone. Raises ValueError if it got none like that."""
+        account = self.directory.account(canonical(reader))
+        entry = self.ledger.find(canonical(sender), message_id)
+        if entry is None or entry.recipient != account.number:
+            raise ValueError("that phone got no such message")
+        self._relay.post(self._phones.read(account, entry))
+        await self._journal.durable()

@@ -142,16 +142,25 @@ class SurvivalJson(Json):
 
     restricted_until: int | None = Field(description="The end of the number's ban.")
     logins_last_hour: int = Field(description="Of both devices, tries included.")
+    phone_last_seen_at: int | None = Field(
+        description="When the number's own phone last did something, as far as we were told; null if never yet."
+    )
+    phone_unseen_days: int = Field(
+        description="Whole days since, or since they are counted. After 14 WhatsApp unlinks every device."
+    )
     library: LibraryJson
     problems: list[ProblemJson]
 
     @classmethod
     def of(cls, view: AccountView, now: float) -> SurvivalJson:
         until = survival.restricted_until(view)
+        seen_at = view.phone.seen_at if view.phone else None
         age = int((now - LIBRARY.released) // survival.DAY)
         return cls(
             restricted_until=None if until is None else unix_ms(until),
             logins_last_hour=sum(slot.logins for slot in view.slots),
+            phone_last_seen_at=None if seen_at is None else unix_ms(seen_at),
+            phone_unseen_days=survival.phone_unseen_days(view, now),
             library=LibraryJson(
                 name=LIBRARY.name, version=LIBRARY.version, released=unix_ms(LIBRARY.released), age_days=age
             ),

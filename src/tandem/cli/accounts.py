@@ -100,6 +100,8 @@ def _show_survival(survival: dict[str, Any]) -> None:
     age = f"{library['name']} {library['version']}, {library['ageDays']} days old"
     until = f", banned until {when(survival['restrictedUntil'])}" if survival["restrictedUntil"] else ""
     typer.echo(f"  account  {survival['loginsLastHour']} logins in the last hour{until}; library {age}")
+    seen, days = survival["phoneLastSeenAt"], survival["phoneUnseenDays"]
+    typer.echo(f"  phone    {f'last seen {when(seen)}' if seen else 'not seen yet'}, unseen for {days} of 14 days")
     for problem in survival["problems"]:
         typer.echo(f"  problem  since {when(problem['since'])}: {problem['words']}; next: {problem['nextStep']}")
 

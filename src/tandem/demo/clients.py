@@ -80,6 +80,10 @@ class Emulator(JsonClient):
         answer = await self.call("POST", "/control/messages", {"from": sender, "to": to, "text": text})
         return list(answer["ids"])
 
+    async def read(self, number: str, sender: str, message_id: str) -> None:
+        """A message is looked at on its recipient's own phone."""
+        await self.call("POST", "/control/reads", {"number": number, "from": sender, "id": message_id})
+
     async def shown_to(self, number: str) -> Sequence[Mapping[str, Any]]:
         """What the contact's phone shows, ``times`` each."""
         answer = await self.call("GET", f"/control/messages?to={number.removeprefix('+')}")

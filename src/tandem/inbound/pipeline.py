@@ -16,7 +16,7 @@ import structlog
 
 from tandem.clock import Clock, Random
 from tandem.errors import PoisonMessage, TandemError, Transient
-from tandem.inbound.intake import Decode, Intake, Result, Work, work_of
+from tandem.inbound.intake import Decode, Decoded, Intake, Result, Work, work_of
 from tandem.model.event import EventType, Publish
 from tandem.model.ids import AccountId, Number
 from tandem.model.message import DecodedMessage, RawEvent
@@ -66,7 +66,8 @@ class Pipeline:
     ``own_number`` gives the number of an account, None for one that is unknown. ``overflowed`` is told once of a
     generation whose lane is full: its later events are dropped here, stay in its journal, and are imported when the
     slot is started again. ``arrived`` is told of every message that came in for the first time, once it is durable,
-    ``heard`` of every copy of a message that a running host handed up, before that.
+    ``heard`` of every copy of a message that a running host handed up, before that, ``understood`` of everything that
+    could be decoded, whoever handed it up.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Pipeline:
         overflowed: Callable[[RawEvent], None] | None = None,
         heard: Callable[[RawEvent, DecodedMessage], None] | None = None,
         arrived: Callable[[RawEvent], None] = lambda _event: None,
+        understood: Callable[[AccountId, Decoded], None] = lambda _account, _decoded: None,
     ) -> None:
         self.counts = Counts()
         self.received: Counter[AccountId] = Counter()
@@ -99,6 +101,7 @@ class Pipeline:
         self._overflowed = overflowed
         self._heard = heard
         self._arrived = arrived
+        self._understood = understood
         self._lines: dict[Lane, _Line] = {}
         self._full: dict[Lane, int] = {}
 
@@ -186,6 +189,7 @@ class Pipeline:
 
     def _work(self, event: RawEvent) -> Work:
         work = work_of(event, self._decode, self._own_number(event.account))
+        self._understood(event.account, work.decoded)
         if not isinstance(work.decoded, DecodedMessage):
             return work
         if self._heard is not None and event.generation:  # else a dead host left it behind

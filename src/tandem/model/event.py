@@ -44,6 +44,8 @@ class EventType(StrEnum):
     BATCH_SAVED = "batch_saved"
     STORE_DEGRADED = "store_degraded"
     STORE_RESTORED = "store_restored"
+    PHONE_SEEN = "phone_seen"
+    PHONE_UNSEEN = "phone_unseen"
     PROACTIVE_RECONNECT = "proactive_reconnect"
     QUEUE_RESTORED = "queue_restored"
     RATE_LIMIT_DETECTED = "rate_limit_detected"

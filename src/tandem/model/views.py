@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from tandem.model.account import Account
 from tandem.model.ids import AccountId
+from tandem.model.phone import Presence
 from tandem.model.states import AccountStatus, Role, SendingState, SessionState, Slot
 
 
@@ -73,6 +74,11 @@ class AccountView:
     status: AccountStatus
     slots: tuple[SlotView, SlotView]
     sending: SendingView = SendingView()
+    phone: Presence | None = None
+
+    @property
+    def linked(self) -> bool:
+        return any(slot.device for slot in self.slots)
 
     def slot(self, slot: Slot) -> SlotView:
         return self.slots[0] if self.slots[0].slot is slot else self.slots[1]

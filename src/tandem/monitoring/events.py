@@ -35,11 +35,13 @@ _LEVELS: Mapping[EventType, str] = {
     EventType.MESSAGE_UNDECRYPTABLE: "error",
     EventType.PAIRING_FAILED: "warning",
     EventType.PAIRING_STEP: "debug",
+    EventType.PHONE_UNSEEN: "warning",
     EventType.RATE_LIMIT_DETECTED: "warning",
     EventType.SESSION_OFFLINE: "warning",
     EventType.SESSION_PARKED: "error",
     EventType.STORE_DEGRADED: "error",
 }
+_GRADED = frozenset({EventType.PHONE_UNSEEN})  # errors if their ``severity`` is critical
 _UNSEEN = frozenset({EventType.HOST_LOG})  # for the log alone
 _ROUTINE = frozenset({EventType.BATCH_SAVED, EventType.MESSAGE_SENT})  # kept apart, to wash nothing else out
 
@@ -210,7 +212,8 @@ class EventStream:
         if event.reason:
             fields["reason"] = event.reason
         extra = {key: value for key, value in event.data.items() if key not in _RESERVED}
-        getattr(_log, _LEVELS.get(event.type, "info"))(str(event.type), **fields, **extra)
+        urgent = event.type in _GRADED and event.data.get("severity") == "critical"
+        getattr(_log, "error" if urgent else _LEVELS.get(event.type, "info"))(str(event.type), **fields, **extra)
 
 
 def _sequence(entry: tuple[int, Event]) -> int:

@@ -13,6 +13,7 @@ from tandem.monitoring.sources import Sources, messages_processed
 from tandem.monitoring.tally import Tally
 from tandem.policy.alert_rules import AccountFacts, Facts, SlotFacts, Thresholds
 from tandem.policy.burn_rate import burning
+from tandem.policy.survival import phone_unseen_days
 
 
 async def _none() -> int:
@@ -74,6 +75,7 @@ class Standing:
             view.account.id,
             view.status,
             tuple(self._slot(view.account.id, each) for each in view.slots),
+            phone_unseen_days=phone_unseen_days(view, now),
             burning=words,
             burning_urgent=window is not None and window.urgent,
         )

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from tandem.model.ids import AccountId
 from tandem.model.states import AccountStatus, SessionState, Slot
+from tandem.policy.phone import CRITICAL_DAYS, WARN_DAYS
 
 _FEW = 5  # reconnects below which a ratio of them says nothing
 
@@ -51,8 +52,8 @@ class Thresholds:
     reconnect_failure_ratio: float = 0.2
     queue_age: float = 120.0
     disk_free: float = 0.1
-    phone_warn_days: int = 10
-    phone_critical_days: int = 12
+    phone_warn_days: int = WARN_DAYS
+    phone_critical_days: int = CRITICAL_DAYS
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from tandem.model.reason import UPGRADE_IN_TIME, Reason
 from tandem.model.states import SessionState as S
 from tandem.model.views import AccountView, SlotView
+from tandem.policy import phone
 
-DAY = 86_400.0
+DAY = phone.DAY
 OLD_LIBRARY = 90 * DAY
 """WhatsApp retired releases in September and December 2025 and in June 2026: three months are borrowed time."""
 
@@ -26,10 +27,18 @@ class Problem:
 def problems(account: AccountView, released: float, now: float) -> tuple[Problem, ...]:
     """Return what a person has to look after; ``released``: the day of the library's protocol code, in Unix seconds."""
     found = [_of_slot(slot) for slot in account.slots if slot.state in _IN_NEED]
+    if (days := phone_unseen_days(account, now)) >= phone.WARN_DAYS and account.phone is not None:
+        since = account.phone.at + phone.WARN_DAYS * DAY
+        found.append(Problem(Reason("phone_unseen", phone.words(days), phone.next_step(days)), since))
     if now - released > OLD_LIBRARY:
         words = f"the library's knowledge of WhatsApp is {(now - released) / DAY:.0f} days old"
         found.append(Problem(Reason("library_old", words, UPGRADE_IN_TIME), released + OLD_LIBRARY))
     return tuple(found)
+
+
+def phone_unseen_days(account: AccountView, now: float) -> int:
+    """Return for how many whole days the phone was not seen; 0 while no device hangs on it."""
+    return phone.unseen_days(account.phone, now) if account.linked else 0
 
 
 def restricted_until(account: AccountView) -> float | None:

@@ -16,6 +16,7 @@ from tandem.queue.deliveries import Deliveries
 from tandem.queue.inbox import Inbox
 from tandem.queue.outages import Outages
 from tandem.queue.outbox import Outbox
+from tandem.queue.phones import Phones
 from tandem.queue.registry import Registry
 from tandem.queue.standings import Standings
 from tandem.queue.unread import Unread
@@ -35,6 +36,7 @@ class Queue:
     ) -> None:
         self.database = Database(directory, clock)
         self.outages = Outages(self.database)
+        self.phones = Phones(self.database)
         self.unread = Unread(self.database, clock)
         self.dead_letters = DeadLetters(self.database, clock)
         self.deliveries = Deliveries(self.database, clock)

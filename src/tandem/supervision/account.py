@@ -12,6 +12,7 @@ from tandem.model.account import Account
 from tandem.model.event import EventType, Publish
 from tandem.model.ids import ChatId, Number
 from tandem.model.outbox import Content, SendOutcome, SendResult
+from tandem.model.phone import Presence
 from tandem.model.states import AccountStatus, Role, SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod, SendingView, SlotView
 from tandem.policy import failover
@@ -43,6 +44,8 @@ class Pair:
         """Called after every move of a session. It must not block."""
         self.sending: Callable[[], SendingView] = SendingView
         """At what pace the account sends: the dispatcher's."""
+        self.phone: Callable[[], Presence | None] = lambda: None
+        """When the number's own phone was last seen."""
         self._switched_at = float("-inf")
         self._lost_at: float | None = None
         self._looking_again: asyncio.TimerHandle | None = None
@@ -209,7 +212,7 @@ class Pair:
 
     def view(self) -> AccountView:
         slots = (self._slot_view(Slot.PRIMARY), self._slot_view(Slot.BACKUP))
-        return AccountView(self.account, self.status, slots, self.sending())
+        return AccountView(self.account, self.status, slots, self.sending(), self.phone())
 
     def _condemn(self, slot: Slot, reason: str) -> bool:
         """Start a bad session afresh while the other one carries the account: the role moves first."""

@@ -16,6 +16,7 @@ from tandem.model.account import Account, SlotRecord
 from tandem.model.event import EventType, Publish
 from tandem.model.ids import AccountId, Jid, Number, account_id, masked, same_number
 from tandem.model.message import DecodedMessage, RawEvent
+from tandem.model.phone import Presence
 from tandem.model.states import SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod
 from tandem.policy import pairing as pairing_machine
@@ -38,7 +39,8 @@ _CRASH_PAUSE = 1.0
 class SupervisorPorts:
     """What the supervisor stands on. ``serve`` sends for an account until cancelled.
 
-    ``moved`` hears of every move of a session, with its pair, ``removed`` of accounts that are gone; neither may block.
+    ``moved`` hears of every move of a session, with its pair, ``removed`` of accounts that are gone, ``linked`` of
+    accounts whose phone has just linked a device; none may block. ``phone`` tells when a phone was last seen.
     ``behind`` says whether a slot's events are here that were not looked at yet.
     """
 
@@ -53,6 +55,8 @@ class SupervisorPorts:
     save_account: Callable[[Account], Awaitable[None]]
     moved: Callable[[Pair], None] = lambda _pair: None
     removed: Callable[[AccountId], None] = lambda _account: None
+    linked: Callable[[AccountId], None] = lambda _account: None
+    phone: Callable[[AccountId], Presence | None] = lambda _account: None
     behind: Callable[[AccountId, Slot], bool] = lambda _account, _slot: False
 
 
@@ -206,6 +210,7 @@ class Supervisor:
         ports = self._ports
         pair = Pair(account, ports.clock, ports.publish, self._suspect_after)
         pair.watch = ports.moved
+        pair.phone = partial(ports.phone, account.id)
         session_ports = SessionPorts(
             devices=ports.devices,
             fleet=self._fleet,
@@ -232,12 +237,16 @@ class Supervisor:
     def _pairings(self, pair: Pair) -> dict[Slot, Pairing]:
         ports = self._ports
 
+        def linked(slot: Slot, device: str, method: PairMethod) -> None:
+            ports.linked(pair.account.id)
+            pair.linked(slot, device, method)
+
         def of(slot: Slot) -> Pairing:
             pairing_ports = PairingPorts(
                 devices=ports.devices,
                 publish=ports.publish,
                 clock=ports.clock,
-                linked=pair.linked,
+                linked=linked,
                 refusal=pair.cannot_pair,
                 import_leftover=pair.sessions[slot].import_leftover,
             )

@@ -391,3 +391,16 @@ def test_a_lane_is_behind_only_with_events_that_were_not_looked_at(tmp_path: Pat
         assert not rig.pipeline.behind(ACCOUNT, Slot.PRIMARY)
 
     run(tmp_path, scenario)
+
+
+def test_everything_that_is_understood_is_shown_whoever_handed_it_up(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    async def scenario(rig: Rig) -> None:
+        rig.pipeline.receive(event(1, sort="receipt", ids=["ID9"]))
+        rig.pipeline.receive(event(2))
+        await rig.settled()
+        await rig.pipeline.import_leftover([event(3, generation=0)])
+        assert seen == ["DecodedReceipt", "DecodedMessage", "DecodedMessage"]
+
+    run(tmp_path, scenario, understood=lambda _account, decoded: seen.append(type(decoded).__name__))

@@ -11,6 +11,7 @@ import pytest
 
 from tandem.model.account import Account
 from tandem.model.ids import Number, account_id
+from tandem.model.phone import Presence, Proof
 from tandem.model.states import AccountStatus, Role, SessionState, Slot
 from tandem.model.views import AccountView, SlotView
 from tandem.policy.next_step import next_step
@@ -53,6 +54,22 @@ def test_an_old_library_is_told_in_time() -> None:
     assert problems(_account(), NOW - OLD_LIBRARY, NOW) == ()
     (problem,) = problems(_account(), NOW - OLD_LIBRARY - DAY, NOW)
     assert (problem.reason.key, problem.since) == ("library_old", NOW - DAY)
+
+
+def test_a_phone_that_was_not_seen_is_a_problem_from_the_tenth_day_on() -> None:
+    account = replace(_account(), phone=Presence(NOW - 10 * DAY, Proof.MESSAGE))
+    assert problems(account, FRESH, NOW - 1) == ()
+    (problem,) = problems(account, FRESH, NOW + 3 * DAY)
+    assert (problem.reason.key, problem.since) == ("phone_unseen", NOW)
+    assert "13 of the 14 days" in problem.reason.words
+    assert "today" in problem.reason.next_step
+
+
+def test_without_a_linked_device_no_phone_is_missed() -> None:
+    primary, backup = _account().slots
+    unlinked = (replace(primary, device=""), replace(backup, device=""))
+    account = replace(_account(), slots=unlinked, phone=Presence(NOW - 20 * DAY, Proof.MESSAGE))
+    assert problems(account, FRESH, NOW) == ()
 
 
 def test_a_ban_has_its_end() -> None:

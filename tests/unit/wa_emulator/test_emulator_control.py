@@ -66,6 +66,13 @@ async def test_messages_between_scripted_phones(http: aiohttp.ClientSession) -> 
     assert ledger["clock"]["offset"] > 0
 
 
+async def test_a_phone_reads_only_what_it_got(http: aiohttp.ClientSession) -> None:
+    (sent,) = (await post(http, "messages", {"from": CONTACT, "to": PHONE, "text": "hello"}))["ids"]
+    assert await post(http, "reads", {"number": PHONE, "from": CONTACT, "id": sent}) == {"id": sent}
+    await post(http, "reads", {"number": CONTACT, "from": CONTACT, "id": sent}, 400)
+    await post(http, "reads", {"number": PHONE, "from": CONTACT, "id": "unknown"}, 400)
+
+
 async def test_faults_come_and_go(http: aiohttp.ClientSession) -> None:
     fault = await post(http, "faults", {"kind": "no_pings", "number": PHONE, "count": 3}, 201)
     assert (fault["kind"], fault["remaining"], fault["acted"]) == ("no_pings", 3, 0)

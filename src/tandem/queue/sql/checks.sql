@@ -65,3 +65,6 @@ SELECT count(*) FROM unread WHERE seal IS NOT seal(digest, slot, code, payload, 
 
 -- name: day_figures
 SELECT count(*) FROM day_figures WHERE seal IS NOT seal(day, account, name, value);
+
+-- name: phones
+SELECT count(*) FROM phones WHERE seal IS NOT seal(account, at, proof, told);

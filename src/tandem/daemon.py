@@ -34,7 +34,7 @@ from tandem.monitoring import logging
 from tandem.monitoring.desk import Desk, DeskPorts
 from tandem.monitoring.events import EventStream
 from tandem.monitoring.redaction import Redactor
-from tandem.monitoring.sources import Availability, Backlog, Sources, Told, Traffic
+from tandem.monitoring.sources import Availability, Backlog, Sources, Told, Traffic, Workings
 from tandem.monitoring.watchdog import Watchdog
 from tandem.outbound.dispatcher import Dispatcher
 from tandem.outbound.pacing import Rates
@@ -121,7 +121,7 @@ class Daemon:
             version=__version__, commit=settings.railway_commit, instance=self._instance,
         )  # fmt: skip
         await desk.prepare()
-        work.writer.took = queue.outbox.took = desk.day_book.took
+        work.writer.took = queue.outbox.took = desk.took
         parts.push_async_callback(desk.close)
         await parts.enter_async_context(
             _running(
@@ -284,7 +284,7 @@ class _Work:
             self.queue,
             store,
             self._sources(),
-            self.outages.recent,
+            outages=self.outages.recent,
             store_trouble=lambda: self.writer.trouble,
             fleet_held=lambda: self.supervisor.held,
         )
@@ -300,6 +300,21 @@ class _Work:
             endpoints=self._endpoints,
             writes=lambda: self.writer.writes,
             batch=lambda: self.writer.in_flight,
+            workings=self._workings,
+            hosts=self.supervisor.hosts,
+        )
+
+    def _workings(self) -> Workings:
+        pipeline, writer, database = self.pipeline, self.writer, self.queue.database
+        return Workings(
+            intake=pipeline.counts,
+            pair_lag_ms=pipeline.pair_lag_ms,
+            commit_seconds=database.commit_seconds,
+            commit_sizes=database.group_sizes,
+            failed_commits=database.failed_commits,
+            write_seconds=writer.write_seconds,
+            batch_sizes=writer.batch_sizes,
+            updates=writer.updated,
         )
 
     def _endpoints(self) -> dict[str, Told]:

@@ -17,12 +17,6 @@ from tandem.errors import Transient
 from tandem.model.states import AccountStatus
 from tandem.model.views import AccountView
 
-_GAUGE = """\
-# HELP tandem_dead_letters What could not be processed and waits for somebody to look at it.
-# TYPE tandem_dead_letters gauge
-tandem_dead_letters {}
-"""
-
 
 async def livez(_request: web.Request) -> web.Response:
     """That this is answered at all shows that the event loop turns."""
@@ -68,10 +62,7 @@ def overall(views: Sequence[AccountView]) -> Literal["healthy", "degraded", "dow
 
 async def metrics(request: web.Request) -> web.Response:
     parts = context_of(request).parts
-    waiting = await _dead_letters(parts)
-    gauge = "" if waiting is None else _GAUGE.format(waiting)
-    body = parts.figures.exposition() + gauge.encode()
-    return web.Response(body=body, headers={"Content-Type": parts.figures.content_type})
+    return web.Response(body=await parts.figures.exposition(), headers={"Content-Type": parts.figures.content_type})
 
 
 async def metrics_json(request: web.Request) -> web.Response:

@@ -154,7 +154,7 @@ class Figures(Protocol):
     @property
     def content_type(self) -> str: ...
 
-    def exposition(self) -> bytes:
+    async def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,7 +18,7 @@ from tandem.monitoring.events import EventStream
 from tandem.monitoring.metrics import Metrics
 from tandem.monitoring.notifier import Letter, Notifier, channels
 from tandem.monitoring.reporter import Reporter, summary
-from tandem.monitoring.sources import Sources
+from tandem.monitoring.sources import Archived, Sources
 from tandem.monitoring.standing import Standing
 from tandem.policy.alert_rules import Thresholds
 from tandem.policy.alerting import Manners
@@ -50,6 +50,7 @@ class Desk:
     ) -> None:
         queue, zone = ports.queue, ZoneInfo(settings.report.timezone)
         self._settings = settings
+        ports = replace(ports, sources=self._completed(ports))
         self._deliveries = queue.deliveries
         self.metrics = Metrics(ports.sources, events, clock, **about)
         self.archive = Archive(events, ports.store, clock, random)
@@ -84,6 +85,11 @@ class Desk:
         readers = (self.metrics, self.archive, self.alerts, self._notifier, self.day_book, self.reporter)
         return [reader.run() for reader in readers]
 
+    def took(self, account: AccountId, way: str, seconds: float) -> None:
+        """Note how long a message took on its way, ``inbound`` or ``outbound``."""
+        self.metrics.took(account, way, seconds)
+        self.day_book.took(account, way, seconds)
+
     async def close(self) -> None:
         await self.day_book.close()
 
@@ -107,6 +113,18 @@ class Desk:
             disk_free=self._disk_free,
             fleet_held=ports.fleet_held,
             objective=wanted.objective,
+        )
+
+    def _completed(self, ports: DeskPorts) -> Sources:
+        """The daemon's sources, and those that are made here."""
+        return replace(
+            ports.sources,
+            archived=lambda: Archived(self.archive.kept, self.archive.sampled_out, self.archive.lost),
+            alerts=lambda: self.alerts.firing(),  # noqa: PLW0108 - they are made below
+            dead_letters=ports.queue.dead_letters.count,
+            store_trouble=ports.store_trouble,
+            fleet_held=ports.fleet_held,
+            disk_free=self._disk_free,
         )
 
     def _disk_free(self) -> float:

@@ -5,11 +5,15 @@ Each figure has one owner, who counts it once; monitoring only reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from tandem.inbound.pipeline import Counts
 from tandem.model.ids import AccountId
+from tandem.model.states import Slot
 from tandem.model.views import AccountView
+from tandem.policy.alerting import Alert
+from tandem.queue.statistics import Histogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +53,48 @@ class Told:
     backlog: Backlog = Backlog()
 
 
+def _nothing() -> Histogram:
+    return Histogram(())
+
+
+@dataclass(frozen=True, slots=True)
+class Workings:
+    """What the parts measure of themselves since the start: to be read, never changed.
+
+    ``commit_sizes`` are operations that shared one sync, ``batch_sizes`` messages; ``updates`` are changes of a
+    message's status that the store took.
+    """
+
+    intake: Counts = field(default_factory=Counts)
+    pair_lag_ms: Histogram = field(default_factory=_nothing)
+    commit_seconds: Histogram = field(default_factory=_nothing)
+    commit_sizes: Histogram = field(default_factory=_nothing)
+    failed_commits: int = 0
+    write_seconds: Histogram = field(default_factory=_nothing)
+    batch_sizes: Histogram = field(default_factory=_nothing)
+    updates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """Events since the start: kept in the store, left out because their kind is frequent, lost."""
+
+    kept: int = 0
+    sampled_out: int = 0
+    lost: int = 0
+
+
+async def _none_dead() -> int:
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Each is called on the event loop and must answer at once, from memory."""
+    """Each is called on the event loop and must answer at once, from memory; only ``dead_letters`` may read the disk.
+
+    ``hosts`` are the process ids of the running device hosts; ``store_trouble`` and ``fleet_held`` are words, empty
+    when all is well; ``disk_free`` is a ratio.
+    """
 
     accounts: Callable[[], Sequence[AccountView]] = tuple
     traffic: Callable[[], Mapping[AccountId, Traffic]] = dict
@@ -63,6 +106,14 @@ class Sources:
     """Documents written to the store since the start, for messages."""
     batch: Callable[[], int] = int
     """Messages in the batch that is being written now."""
+    workings: Callable[[], Workings] = Workings
+    archived: Callable[[], Archived] = Archived
+    alerts: Callable[[], Sequence[Alert]] = tuple
+    hosts: Callable[[], Mapping[tuple[AccountId, Slot], int]] = dict
+    dead_letters: Callable[[], Awaitable[int]] = _none_dead
+    store_trouble: Callable[[], str] = str
+    fleet_held: Callable[[], str] = str
+    disk_free: Callable[[], float] = lambda: 1.0
 
 
 def messages_processed(traffic: Mapping[AccountId, Traffic]) -> int:

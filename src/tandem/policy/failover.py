@@ -29,6 +29,7 @@ class Pair:
 class Verdict:
     """Who is active from now on, and why; ``moved`` tells whether that is a change.
 
+    ``cause`` is the reason's class, one of few: the state of the slot that loses the role, or ``operator``.
     ``look_again``: seconds after which the pair must be looked at again although nothing may happen; 0: no need.
     """
 
@@ -36,6 +37,7 @@ class Verdict:
     moved: bool
     reason: str
     look_again: float = 0.0
+    cause: str = ""
 
 
 def choose(pair: Pair, now: float, dwell: float) -> Verdict:
@@ -46,7 +48,7 @@ def choose(pair: Pair, now: float, dwell: float) -> Verdict:
     left = pair.switched_at + dwell - now
     if active.connected and left > 0:
         return Verdict(pair.active, moved=False, reason="the role moved a moment ago", look_again=left)
-    return Verdict(pair.active.partner, moved=True, reason=_sentence(pair))
+    return Verdict(pair.active.partner, moved=True, reason=_sentence(pair), cause=str(active))
 
 
 def manual(pair: Pair) -> Verdict:
@@ -55,7 +57,7 @@ def manual(pair: Pair) -> Verdict:
     if not standby.connected:
         reason = f"{pair.active.partner} cannot take over: it is {standby}"
         return Verdict(pair.active, moved=False, reason=reason)
-    return Verdict(pair.active.partner, moved=True, reason="an operator asked for it")
+    return Verdict(pair.active.partner, moved=True, reason="an operator asked for it", cause="operator")
 
 
 def to_hurry(pair: Pair) -> tuple[Slot, ...]:

@@ -244,6 +244,7 @@ class Pair:
             slot=self.active,
             generation=self.sessions[self.active].generation,
             reason=verdict.reason,
+            cause=verdict.cause,
             role_gap_ms=round(gap * 1000, 3),
         )
         self.wake()

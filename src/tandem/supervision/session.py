@@ -109,6 +109,11 @@ class Session:
         return sum(now - time < _HOUR for time in self._logins.times)
 
     @property
+    def pid(self) -> int:
+        """Process id of the running host, 0 if there is none."""
+        return self._device.pid if self._device is not None else 0
+
+    @property
     def device(self) -> Device:
         """The running host. Raises NotOnline if the session cannot send now."""
         if self._device is None or not self.state.connected:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -138,6 +138,10 @@ class Supervisor:
 
     def list(self) -> Sequence[AccountView]:
         return [member.pair.view() for member in self._members.values()]
+
+    def hosts(self) -> Mapping[tuple[AccountId, Slot], int]:
+        """Return the process ids of the device hosts that run now, those that pair left out."""
+        return {(each.account.id, each.slot): each.pid for each in self._sessions() if each.pid}
 
     def get(self, account: AccountId) -> AccountView:
         return self._member(account).pair.view()

@@ -214,7 +214,7 @@ async def test_only_the_admin_token_will_do(api: Api, method: str, path: str) ->
 async def test_the_figures_count_them(api: Api) -> None:
     api.world.letters.bury_event(OWNER)
     response = await api("GET", "/metrics")
-    assert (await response.text()).endswith("\n# TYPE tandem_dead_letters gauge\ntandem_dead_letters 1\n")
+    assert "\n# TYPE tandem_dead_letters gauge\ntandem_dead_letters 1.0\n" in await response.text()
     assert (await _body(api, "/api/metrics"))["deadLetters"] == 1
 
 

@@ -47,7 +47,12 @@ class World:
         self.accounts = FakeAccounts(self.clock, self.events)
         self.outgoing = FakeOutgoing(self.clock)
         self.letters = FakeDeadLetters(self.clock)
-        sources = Sources(accounts=self.accounts.list, traffic=lambda: self.traffic)
+        sources = Sources(
+            accounts=self.accounts.list,
+            traffic=lambda: self.traffic,
+            dead_letters=self.letters.count,
+            alerts=lambda: self.alerts,
+        )
         self.metrics = Metrics(sources, self.events, self.clock, version="1.2.3", commit="abc", instance="test-1")
         about = About("1.2.3", "abcdef0", "test-1")
         self.parts = Parts(

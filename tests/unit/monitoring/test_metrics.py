@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import asyncio
-import re
+import os
 from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tandem.errors import StoreUnavailable, TandemError
+from tandem.inbound.pipeline import Counts
 from tandem.model.event import EventType
 from tandem.model.ids import AccountId, Number
 from tandem.model.states import SendingState, SessionState, Slot
 from tandem.model.views import SendingView
 from tandem.monitoring.events import EventStream
 from tandem.monitoring.metrics import Metrics
-from tandem.monitoring.sources import Availability, Backlog, Sources, Traffic
+from tandem.monitoring.sources import Archived, Availability, Backlog, Sources, Told, Traffic, Workings
+from tandem.policy.alert_rules import RULES, Finding
+from tandem.policy.alerting import Alert, Phase
+from tandem.queue.statistics import Histogram
 from unit.api.twins import CountingRandom, FakeAccounts, FakeClock
 
 
@@ -24,6 +29,12 @@ class Scene:
         self.accounts = FakeAccounts(self.clock, self.events)
         self.traffic: dict[AccountId, Traffic] = {}
         self.availability: dict[AccountId, Availability] = {}
+        self.workings = Workings()
+        self.alerts: list[Alert] = []
+        self.hosts: dict[tuple[AccountId, Slot], int] = {}
+        self.dead_letters = 0
+        self.disk: TandemError | None = None
+        self.trouble = ""
         sources = Sources(
             accounts=self.accounts.list,
             traffic=lambda: self.traffic,
@@ -31,8 +42,22 @@ class Scene:
             inbox=lambda: Backlog(7, 1.5),
             outbox=lambda: Backlog(2, 60.0),
             batch=lambda: 4,
+            endpoints=lambda: {"webhook-1a2b3c": Told("webhook", 5, 2, 1, Backlog(3, 4.5))},
+            workings=lambda: self.workings,
+            archived=lambda: Archived(8, 5, 1),
+            alerts=lambda: self.alerts,
+            hosts=lambda: self.hosts,
+            dead_letters=self._count_dead_letters,
+            store_trouble=lambda: self.trouble,
+            fleet_held=lambda: self.trouble,
+            disk_free=lambda: 0.25,
         )
         self.metrics = Metrics(sources, self.events, self.clock, version="1", commit="c", instance="i")
+
+    async def _count_dead_letters(self) -> int:
+        if self.disk is not None:
+            raise self.disk
+        return self.dead_letters
 
     async def pair(self) -> AccountId:
         view, _ = await self.accounts.add("Desk", Number("+12025550123"))
@@ -40,10 +65,10 @@ class Scene:
             self.accounts.go_online(view.account.id, slot, tell=False)
         return view.account.id
 
-    def samples(self) -> dict[tuple[str, ...], float]:
+    async def samples(self) -> dict[tuple[str, ...], float]:
         return {
             (sample.name, *sorted(sample.labels.values())): sample.value
-            for family in text_string_to_metric_families(self.metrics.exposition().decode())
+            for family in text_string_to_metric_families((await self.metrics.exposition()).decode())
             for sample in family.samples
         }
 
@@ -55,7 +80,7 @@ def scene() -> Scene:
 
 async def test_sessions_are_state_sets(scene: Scene) -> None:
     account = await scene.pair()
-    samples = scene.samples()
+    samples = await scene.samples()
     assert samples["tandem_session_state", account, "online", "primary"] == 1
     assert samples["tandem_session_state", account, "backup", "banned"] == 0
     assert samples["tandem_session_state_code", account, "primary"] == SessionState.ONLINE.number
@@ -69,19 +94,19 @@ async def test_sessions_are_state_sets(scene: Scene) -> None:
 
 async def test_the_pace_of_sending_is_a_figure(scene: Scene) -> None:
     account = await scene.pair()
-    assert scene.samples()["tandem_send_rate_per_minute", account] == float("inf")
+    assert (await scene.samples())["tandem_send_rate_per_minute", account] == float("inf")
     slowed = SendingView(SendingState.PAUSED, 0.0, 1_700_000_030.0, "WhatsApp limits the rate (429)")
     scene.accounts.views[account] = replace(scene.accounts.views[account], sending=slowed)
-    samples = scene.samples()
+    samples = await scene.samples()
     assert samples["tandem_send_rate_per_minute", account] == 0
-    assert samples["tandem_send_paused_until_seconds", account] == 1_700_000_030
+    assert samples["tandem_send_paused_until_timestamp_seconds", account] == 1_700_000_030
     assert samples["tandem_send_state_code", account] == SendingState.PAUSED.number
 
 
 async def test_figures_are_read_from_their_owners(scene: Scene) -> None:
     account = await scene.pair()
     scene.traffic[account] = Traffic(received=10, duplicates=9, stored=8, sent=3)
-    samples = scene.samples()
+    samples = await scene.samples()
     assert samples["tandem_messages_received_total", account] == 10
     assert samples["tandem_messages_duplicates_total", account] == 9
     assert samples["tandem_messages_stored_total", account] == 8
@@ -90,7 +115,7 @@ async def test_figures_are_read_from_their_owners(scene: Scene) -> None:
     assert samples["tandem_queue_oldest_age_seconds", "outbox"] == 60
     assert scene.metrics.traffic(account)["stored"] == 8
     assert scene.metrics.traffic(AccountId("0" * 16))["stored"] == 0
-    again = scene.samples()
+    again = await scene.samples()
     assert {key: again[key] for key in samples if key[0].startswith("tandem")} == {
         key: value for key, value in samples.items() if key[0].startswith("tandem")
     }
@@ -99,34 +124,8 @@ async def test_figures_are_read_from_their_owners(scene: Scene) -> None:
 async def test_events_are_counted_by_type(scene: Scene) -> None:
     for _ in range(3):
         scene.events(EventType.PROACTIVE_RECONNECT, "Reconnecting")
-    assert scene.samples()["tandem_events_total", "proactive_reconnect"] == 3
-    assert scene.samples()[("tandem_event_failures_total",)] == 0
-
-
-async def test_names_and_labels_keep_the_conventions(scene: Scene) -> None:
-    account = await scene.pair()
-    scene.traffic[account] = Traffic(1, 1, 1, 1)
-    scene.events(EventType.ALERT, "Alert")
-    text = scene.metrics.exposition().decode()
-    assert "12025550123" not in text
-    for family in text_string_to_metric_families(text):
-        if family.name.startswith("process_"):
-            continue
-        assert re.fullmatch(r"tandem_[a-z_]+", family.name)
-        assert family.documentation.endswith(".")
-        assert not re.search(r"_(ms|milliseconds|percent|kb)$", family.name)
-        labels = {name for sample in family.samples for name in sample.labels}
-        assert labels <= {
-            "account",
-            "slot",
-            "tandem_session_state",
-            "queue",
-            "type",
-            "le",
-            "version",
-            "commit",
-            "instance",
-        }
+    assert (await scene.samples())["tandem_events_total", "proactive_reconnect"] == 3
+    assert (await scene.samples())[("tandem_event_failures_total",)] == 0
 
 
 async def test_the_seeds_summary_is_true(scene: Scene) -> None:
@@ -169,13 +168,105 @@ async def test_processed_of_the_hour_follows_the_samples(scene: Scene) -> None:
     hourly = scene.metrics.summary()["hourly"]
     assert isinstance(hourly, dict)
     assert 58 <= hourly["messagesProcessed"] <= 62
-    lag = next(value for key, value in scene.samples().items() if key[0] == "tandem_event_loop_lag_seconds_count")
+    lag = next(
+        value for key, value in (await scene.samples()).items() if key[0] == "tandem_event_loop_lag_seconds_count"
+    )
     assert lag > 1000
 
 
 async def test_accounts_are_up_or_have_been_down_for_so_long(scene: Scene) -> None:
     account = await scene.pair()
     scene.availability = {account: Availability(online=False, downtime=12.5)}
-    samples = scene.samples()
+    samples = await scene.samples()
     assert samples["tandem_account_up", account] == 0
     assert samples["tandem_account_downtime_seconds_total", account] == 12.5
+
+
+async def test_what_the_parts_measure_is_told_in_base_units(scene: Scene) -> None:
+    lag, commits = Histogram((1, 25, 60_000)), Histogram((0.001, 0.01))
+    for milliseconds in (0.5, 20, 90_000):
+        lag.add(milliseconds)
+    commits.add(0.004)
+    counts = Counts(received=9, first=4, duplicate=3, undecryptable=1, receipts=2, dead_lettered=1, refused=6)
+    scene.workings = Workings(intake=counts, pair_lag_ms=lag, commit_seconds=commits, failed_commits=2, updates=11)
+    scene.metrics.took(AccountId("0" * 16), "inbound", 0.02)
+    samples = await scene.samples()
+    assert samples["tandem_pair_lag_seconds_bucket", "0.001"] == 1
+    assert samples["tandem_pair_lag_seconds_bucket", "0.025"] == 2
+    assert samples["tandem_pair_lag_seconds_bucket", "60.0"] == 2
+    assert samples["tandem_pair_lag_seconds_bucket", "+Inf"] == 3
+    assert samples[("tandem_pair_lag_seconds_sum",)] == pytest.approx(90.0205)
+    assert samples["tandem_queue_commit_seconds_bucket", "0.001"] == 0
+    assert samples["tandem_queue_commit_seconds_bucket", "0.01"] == 1
+    assert samples[("tandem_queue_commit_failures_total",)] == 2
+    assert samples[("tandem_status_updates_total",)] == 11
+    outcomes = {key[1]: value for key, value in samples.items() if key[0] == "tandem_inbound_events_total"}
+    assert outcomes == {
+        "first": 4, "duplicate": 3, "undecryptable": 1, "receipt": 2, "dead_letter": 1, "self_probe": 0, "refused": 6,
+    }  # fmt: skip
+    assert samples[("tandem_message_stored_seconds_count",)] == 1
+    assert samples["tandem_message_stored_seconds_bucket", "0.025"] == 1
+    assert samples[("tandem_message_acknowledged_seconds_count",)] == 0
+
+
+async def test_failovers_are_counted_by_the_class_of_their_reason(scene: Scene) -> None:
+    account = await scene.pair()
+    for event, cause in (
+        (EventType.SWITCHED_TO_BACKUP, "degraded"),
+        (EventType.SWITCHED_TO_PRIMARY, "degraded"),
+        (EventType.SWITCHED_TO_BACKUP, "operator"),
+    ):
+        scene.events(event, "switched", account=account, reason="one of very many sentences", cause=cause)
+    samples = await scene.samples()
+    assert samples["tandem_failovers_total", account, "degraded"] == 2
+    assert samples["tandem_failovers_total", account, "operator"] == 1
+
+
+async def test_what_happened_is_told_by_account_and_begins_at_zero(scene: Scene) -> None:
+    account = await scene.pair()
+    assert (await scene.samples())["tandem_disconnects_total", account] == 0
+    scene.events(EventType.SESSION_OFFLINE, "lost", account=account, slot=Slot.PRIMARY, state="waiting")
+    scene.events(EventType.DEAD_LETTER, "of no account")
+    samples = await scene.samples()
+    assert samples["tandem_disconnects_total", account] == 1
+    assert samples["tandem_messages_lost_total", account] == 0
+    assert samples["tandem_messages_lost_total", ""] == 1
+
+
+async def test_conditions_alerts_and_the_archive_are_gauges_and_counters(scene: Scene) -> None:
+    account = await scene.pair()
+    quiet = await scene.samples()
+    assert [quiet[(name,)] for name in ("tandem_store_degraded", "tandem_fleet_held")] == [0, 0]
+    assert quiet["tandem_alerts_firing", "account_offline", "critical"] == 0
+    assert sum(key[0] == "tandem_alerts_firing" for key in quiet) == len(RULES)
+    scene.trouble, scene.dead_letters = "it does not answer", 4
+    finding = Finding(RULES["account_offline"], "no session is online", account)
+    scene.alerts = [Alert(finding, Phase.FIRING, 1.0)]
+    samples = await scene.samples()
+    assert [samples[(name,)] for name in ("tandem_store_degraded", "tandem_fleet_held")] == [1, 1]
+    assert samples["tandem_alerts_firing", "account_offline", "critical"] == 1
+    assert samples[("tandem_dead_letters",)] == 4
+    assert samples[("tandem_disk_free_ratio",)] == 0.25
+    assert [samples["tandem_archived_events_total", each] for each in ("kept", "sampled_out", "lost")] == [8, 5, 1]
+    assert samples["tandem_deliveries_failed_total", "webhook", "webhook-1a2b3c"] == 2
+
+
+async def test_a_queue_that_cannot_be_asked_costs_only_its_own_figure(scene: Scene) -> None:
+    scene.dead_letters = 3
+    assert (await scene.samples())[("tandem_dead_letters",)] == 3
+    scene.disk = StoreUnavailable("the queue: disk I/O error")
+    samples = await scene.samples()
+    assert ("tandem_dead_letters",) not in samples
+    assert ("tandem_disk_free_ratio",) in samples
+
+
+async def test_memory_of_a_host_is_looked_at_now_and_then(scene: Scene) -> None:
+    account = await scene.pair()
+    scene.hosts = {(account, Slot.PRIMARY): os.getpid(), (account, Slot.BACKUP): 2**22 + 7}
+    samples = await scene.samples()
+    assert 5e6 < samples["tandem_host_memory_bytes", account, "primary"] < 5e9
+    assert ("tandem_host_memory_bytes", account, "backup") not in samples  # it has just ended
+    scene.hosts = {}
+    assert ("tandem_host_memory_bytes", account, "primary") in await scene.samples()
+    scene.clock.advance(15)
+    assert ("tandem_host_memory_bytes", account, "primary") not in await scene.samples()

@@ -53,3 +53,21 @@ def try_out(*, json: Json = False) -> None:
     else:
         table([(channel.alias, "taken" if each else "REFUSED") for channel, each in zip(found, taken, strict=True)])
     raise typer.Exit(0 if all(taken) else 1)
+
+
+@app.command("rules")
+def rules() -> None:
+    """Print rules for Prometheus that watch what Tandem watches, with the thresholds of the settings."""
+    from tandem.cli.alert_documents import prometheus  # noqa: PLC0415 - heavy
+    from tandem.settings import load  # noqa: PLC0415 - the same
+
+    wanted = load().alert
+    typer.echo(prometheus(wanted.thresholds, wanted.objective), nl=False)
+
+
+@app.command("runbook")
+def runbook() -> None:
+    """Print what each alert means and what to do, as a Markdown table."""
+    from tandem.cli import alert_documents  # noqa: PLC0415 - heavy
+
+    typer.echo(alert_documents.runbook(), nl=False)

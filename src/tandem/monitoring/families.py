@@ -6,6 +6,7 @@ Base units; ``account`` is the account's id, never its number; every label has f
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -17,7 +18,7 @@ from prometheus_client.core import (
 
 from tandem.inbound.pipeline import Counts
 from tandem.model.ids import AccountId
-from tandem.model.states import AccountStatus, Role, SessionState
+from tandem.model.states import AccountStatus, Role, SessionState, Slot
 from tandem.model.views import AccountView, SlotView
 from tandem.monitoring.memory import Hosts
 from tandem.monitoring.sources import Archived, Availability, Backlog, Told, Traffic, Workings
@@ -79,6 +80,14 @@ def failovers(counts: Mapping[tuple[AccountId, str], int]) -> Iterator[Metric]:
     family = CounterMetricFamily("tandem_failovers", text, labels=["account", "reason"])
     for (account, reason), count in counts.items():
         family.add_metric([account, reason], count)
+    yield family
+
+
+def recycled(counts: Mapping[tuple[AccountId, Slot, str], int], views: Sequence[AccountView]) -> Iterator[Metric]:
+    text = "Sessions started afresh although connected: deaf, or of bad quality."
+    family = CounterMetricFamily("tandem_proactive_reconnects", text, labels=[*_SLOT, "reason"])
+    for view, slot, why in product(views, Slot, ("deaf", "quality")):
+        family.add_metric([view.account.id, str(slot), why], counts.get((view.account.id, slot, why), 0))
     yield family
 
 

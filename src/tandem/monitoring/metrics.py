@@ -16,7 +16,7 @@ from tandem.clock import Clock
 from tandem.errors import Transient
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId
-from tandem.model.states import Role
+from tandem.model.states import Role, Slot
 from tandem.model.views import AccountView
 from tandem.monitoring import families
 from tandem.monitoring.events import EventStream
@@ -44,6 +44,7 @@ class Metrics:
         self._dead_letters: int | None = None
         self.tally = Tally(clock)
         self._failovers: Counter[tuple[AccountId, str]] = Counter()
+        self._recycled: Counter[tuple[AccountId, Slot, str]] = Counter()
         events.listen(self.tally)
         events.listen(self._heard)
         self._registry = CollectorRegistry()
@@ -107,8 +108,13 @@ class Metrics:
             self._lag.add(max(0.0, self._clock.monotonic() - before - _LAG_EVERY))
 
     def _heard(self, event: Event) -> None:
-        if event.type in _SWITCHES and event.account is not None:
+        if event.account is None:
+            return
+        if event.type in _SWITCHES:
             self._failovers[event.account, str(event.data.get("cause", "unknown"))] += 1
+        if event.type is EventType.PROACTIVE_RECONNECT and event.slot is not None:
+            why = "deaf" if event.data.get("deaf") else "quality"
+            self._recycled[event.account, event.slot, why] += 1
 
     def _collect(self, events: EventStream, build: Mapping[str, str]) -> Iterator[Metric]:
         sources, views = self._sources, self._sources.accounts()
@@ -121,6 +127,7 @@ class Metrics:
         yield from families.traffic(sources.traffic())
         yield from families.tallied(self.tally.totals(), [view.account.id for view in views])
         yield from families.failovers(self._failovers)
+        yield from families.recycled(self._recycled, views)
         yield from families.queues(backlogs, self._dead_letters)
         yield from families.workings(sources.workings())
         yield from families.deliveries(sources.endpoints())

@@ -14,7 +14,7 @@ from tandem.model.ids import AccountId
 from tandem.model.states import AccountStatus, SessionState, Slot
 from tandem.policy.phone import CRITICAL_DAYS, WARN_DAYS
 
-_FEW = 5  # reconnects below which a ratio of them says nothing
+FEW = 5  # reconnects below which a ratio of them says nothing
 
 
 class Severity(StrEnum):
@@ -228,7 +228,7 @@ def _of_instance(facts: Facts) -> Iterator[Finding]:
             f"{facts.disconnects} disconnects in the last hour (threshold: {limits.disconnects_per_hour})",
         ),
         "reconnects_failing": (
-            tried >= _FEW and facts.reconnect_failures / tried > limits.reconnect_failure_ratio,
+            tried >= FEW and facts.reconnect_failures / tried > limits.reconnect_failure_ratio,
             f"{facts.reconnect_failures} of {tried} reconnects failed (limit: {limits.reconnect_failure_ratio:.0%})",
         ),
         "rate_limited": (

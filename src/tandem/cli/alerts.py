@@ -59,10 +59,11 @@ def try_out(*, json: Json = False) -> None:
 def rules() -> None:
     """Print rules for Prometheus that watch what Tandem watches, with the thresholds of the settings."""
     from tandem.cli.alert_documents import prometheus  # noqa: PLC0415 - heavy
+    from tandem.monitoring.standing import thresholds  # noqa: PLC0415 - the same
     from tandem.settings import load  # noqa: PLC0415 - the same
 
     wanted = load().alert
-    typer.echo(prometheus(wanted.thresholds, wanted.objective), nl=False)
+    typer.echo(prometheus(thresholds(wanted), wanted.objective), nl=False)
 
 
 @app.command("runbook")

@@ -19,8 +19,7 @@ from tandem.monitoring.metrics import Metrics
 from tandem.monitoring.notifier import Letter, Notifier, channels
 from tandem.monitoring.reporter import Reporter, summary
 from tandem.monitoring.sources import Archived, Sources
-from tandem.monitoring.standing import Standing
-from tandem.policy.alert_rules import Thresholds
+from tandem.monitoring.standing import Standing, thresholds
 from tandem.policy.alerting import Manners
 from tandem.policy.report import DayReport
 from tandem.queue.alert_memory import KIND, AlertMemory
@@ -98,14 +97,7 @@ class Desk:
         return Standing(
             ports.sources,
             self.metrics.tally,
-            Thresholds(
-                disconnects_per_hour=wanted.disconnects_per_hour,
-                loss_ratio=wanted.loss_ratio,
-                rate_limits_per_hour=wanted.rate_limits_per_hour,
-                reconnect_failure_ratio=wanted.reconnect_failure_ratio,
-                queue_age=wanted.queue_age,
-                disk_free=wanted.disk_free,
-            ),
+            thresholds(wanted),
             clock.now,
             dead_letters=ports.queue.dead_letters.count,
             outages=ports.outages,

@@ -165,6 +165,11 @@ def queues(backlogs: Mapping[str, Backlog], dead_letters: int | None) -> Iterato
         yield GaugeMetricFamily("tandem_dead_letters", text, value=dead_letters)
 
 
+def writes(count: int) -> Iterator[Metric]:
+    text = "Documents that the store wrote, as Firestore bills them."
+    yield CounterMetricFamily("tandem_store_writes", text, value=count)
+
+
 def workings(figures: Workings) -> Iterator[Metric]:
     yield from _intake(figures.intake)
     text = "How much later the second slot brought its copy of a message."

@@ -130,6 +130,7 @@ class Metrics:
         yield from families.recycled(self._recycled, views)
         yield from families.queues(backlogs, self._dead_letters)
         yield from families.workings(sources.workings())
+        yield from families.writes(sources.writes())
         yield from families.deliveries(sources.endpoints())
         yield from families.conditions(sources.store_trouble(), sources.fleet_held(), sources.disk_free())
         yield from families.alerts(sources.alerts())

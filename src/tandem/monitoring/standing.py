@@ -14,10 +14,23 @@ from tandem.monitoring.tally import Tally
 from tandem.policy.alert_rules import AccountFacts, Facts, SlotFacts, Thresholds
 from tandem.policy.burn_rate import burning
 from tandem.policy.survival import phone_unseen_days
+from tandem.settings import AlertSettings
 
 
 async def _none() -> int:
     return 0
+
+
+def thresholds(wanted: AlertSettings) -> Thresholds:
+    """Return the rules' thresholds as they are set."""
+    return Thresholds(
+        disconnects_per_hour=wanted.disconnects_per_hour,
+        loss_ratio=wanted.loss_ratio,
+        rate_limits_per_hour=wanted.rate_limits_per_hour,
+        reconnect_failure_ratio=wanted.reconnect_failure_ratio,
+        queue_age=wanted.queue_age,
+        disk_free=wanted.disk_free,
+    )
 
 
 @dataclass(frozen=True, slots=True)

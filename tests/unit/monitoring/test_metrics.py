@@ -65,6 +65,15 @@ class Scene:
             self.accounts.go_online(view.account.id, slot, tell=False)
         return view.account.id
 
+    async def busy(self) -> tuple[AccountId, str]:
+        """Let something of everything happen. Returns the account, and what is told."""
+        account = await self.pair()
+        self.traffic[account] = Traffic(1, 1, 1, 1)
+        self.availability = {account: Availability(online=True, downtime=1.5)}
+        self.hosts = {(account, Slot.PRIMARY): os.getpid()}
+        self.events(EventType.SWITCHED_TO_BACKUP, "switched", account=account, cause="waiting")
+        return account, (await self.metrics.exposition()).decode()
+
     async def samples(self) -> dict[tuple[str, ...], float]:
         return {
             (sample.name, *sorted(sample.labels.values())): sample.value

@@ -11,7 +11,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from support.promtool import check
 from tandem.model.event import EventType
-from tandem.monitoring.sources import Availability, Traffic
 from unit.monitoring.test_metrics import Scene
 
 _LABELS = {"account", "slot", "queue", "type", "reason", "outcome", "kind", "endpoint", "rule", "severity", "le"}
@@ -21,27 +20,17 @@ _OFF_UNIT = {"tandem_send_rate_per_minute"}  # as operators set it
 _MOST_SERIES_OF_A_PAIR = 400
 
 
-async def _busy() -> tuple[Scene, str]:
-    """Return a scene in which every family has a sample, and what it tells."""
-    scene = Scene()
-    account = await scene.pair()
-    scene.traffic[account] = Traffic(1, 1, 1, 1)
-    scene.availability = {account: Availability(online=True, downtime=1.5)}
-    scene.events(EventType.SWITCHED_TO_BACKUP, "switched", account=account, cause="waiting")
-    return scene, (await scene.metrics.exposition()).decode()
-
-
 def _own(text: str) -> list[Metric]:
     return [family for family in text_string_to_metric_families(text) if not family.name.startswith("process_")]
 
 
 async def test_promtool_accepts_the_exposition() -> None:
-    _, text = await _busy()
+    _, text = await Scene().busy()
     assert await asyncio.to_thread(check, "check", "metrics", given=text) == (0, "", "")
 
 
 async def test_names_say_the_unit_and_counters_end_in_total() -> None:
-    _, text = await _busy()
+    _, text = await Scene().busy()
     for family in _own(text):
         assert re.fullmatch(r"tandem(_[a-z]+)+", family.name)
         assert not _WRONG_UNIT.search(family.name) or family.name in _OFF_UNIT
@@ -53,14 +42,14 @@ async def test_names_say_the_unit_and_counters_end_in_total() -> None:
 
 
 async def test_every_family_says_what_it_is_in_one_sentence() -> None:
-    _, text = await _busy()
+    _, text = await Scene().busy()
     helps = [family.documentation for family in _own(text)]
     assert all(re.fullmatch(r"[A-Z0-9][^\n]{8,140}\.", each) for each in helps)
     assert len(set(helps)) == len(helps)
 
 
 async def test_labels_are_few_and_hold_no_number() -> None:
-    _, text = await _busy()
+    _, text = await Scene().busy()
     assert "2025550123" not in text
     series = 0
     for family in _own(text):
@@ -73,8 +62,8 @@ async def test_labels_are_few_and_hold_no_number() -> None:
 
 
 async def test_sentences_never_become_labels() -> None:
-    scene, before = await _busy()
-    account = next(iter(scene.traffic))
+    scene = Scene()
+    account, before = await scene.busy()
     for number in range(50):
         scene.events(EventType.SWITCHED_TO_BACKUP, f"{number}", account=account, reason=f"{number} s", cause="waiting")
         scene.events(EventType.SESSION_OFFLINE, f"{number}", account=account, reason=f"for {number} s", state="waiting")

@@ -13,8 +13,6 @@ from tandem.policy.burn_rate import DAY, HOUR, WINDOWS, Window
 
 RUNBOOK = "ARCHITECTURE.md#alert-"
 NOT_MIRRORED: Mapping[str, str] = {
-    "phone_unseen": "how long the phone has been away is no metric",
-    "phone_nearly_gone": "the same",
     "lease_trouble": "there are no leases to have a metric",
 }
 INSTANCE_DOWN = Rule(
@@ -61,6 +59,8 @@ def _conditions(limits: Thresholds) -> dict[str, str]:
     failing = f"tandem:reconnect_failures:increase1h / {tried} > {limits.reconnect_failure_ratio:g}"
     lost = "tandem:messages_lost:increase1h"
     deaf = 'increase(tandem_proactive_reconnects_total{reason="deaf"}[10m]) > 0'
+    unseen = "time() - tandem_phone_seen_timestamp_seconds"
+    warn, critical = limits.phone_warn_days * DAY, limits.phone_critical_days * DAY
     return {
         "account_offline": 'tandem_account_status{tandem_account_status="offline"} == 1',
         "backup_missing": 'tandem_account_status{tandem_account_status="degraded"} == 1',
@@ -76,6 +76,8 @@ def _conditions(limits: Thresholds) -> dict[str, str]:
         "dead_letters": "tandem_dead_letters > 0",
         "queue_old": f"tandem_queue_oldest_age_seconds > {limits.queue_age:g}",
         "store_degraded": "tandem_store_degraded == 1",
+        "phone_unseen": f"{unseen} >= {warn:.0f} < {critical:.0f}",
+        "phone_nearly_gone": f"{unseen} >= {critical:.0f}",
         "disk_low": f"tandem_disk_free_ratio < {limits.disk_free:g}",
     }
 

@@ -101,7 +101,12 @@ def accounts(views: Sequence[AccountView], availability: Mapping[AccountId, Avai
     for account, figures in availability.items():
         up.add_metric([account], int(figures.online))
         down.add_metric([account], figures.downtime)
-    yield from (status, up, down)
+    text = "When the account's own phone was last seen; if it never was, since when it is looked for."
+    phone = GaugeMetricFamily("tandem_phone_seen_timestamp_seconds", text, labels=_ACCOUNT)
+    for view in views:
+        if view.linked and view.phone is not None:
+            phone.add_metric([view.account.id], view.phone.at)
+    yield from (status, up, down, phone)
 
 
 def sessions(views: Sequence[AccountView]) -> Iterator[Metric]:

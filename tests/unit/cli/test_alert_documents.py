@@ -74,6 +74,10 @@ FIRING: Mapping[str, tuple[Series, int, list[dict[str, str]]]] = {
     "queue_old": ({'tandem_queue_oldest_age_seconds{queue="inbox"}': "120x2 121x20"}, 5, [{"queue": "inbox"}]),
     "store_degraded": ({"tandem_store_degraded": "0x2 1x20"}, 5, [{}]),
     "disk_low": ({"tandem_disk_free_ratio": "0.1x2 0.09x20"}, 3, [{}]),
+    "phone_unseen": ({'tandem_phone_seen_timestamp_seconds{account="a"}': "-863850x20"}, 3, [{"account": "a"}]),
+    "phone_nearly_gone": (
+        {'tandem_phone_seen_timestamp_seconds{account="a"}': "-1036650x20"}, 3, [{"account": "a"}],
+    ),
     "error_budget_fast": (
         {'tandem_account_downtime_seconds_total{account="a"}': "0x2 60+60x60"}, 60, [{"account": "a"}],
     ),
@@ -92,6 +96,7 @@ HEALTHY = {
     f'tandem_proactive_reconnects_total{{{_SLOT},reason="deaf"}}': "0x1500",
     f'tandem_proactive_reconnects_total{{{_SLOT},reason="quality"}}': "0x700 1x800",
     "tandem_fleet_held": "0x1500",
+    'tandem_phone_seen_timestamp_seconds{account="a"}': "0x1500",
     "tandem_store_degraded": "0x1500",
     "tandem_dead_letters": "0x1500",
     "tandem_disk_free_ratio": "0.5x1500",

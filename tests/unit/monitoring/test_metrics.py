@@ -11,6 +11,7 @@ from tandem.errors import StoreUnavailable, TandemError
 from tandem.inbound.pipeline import Counts
 from tandem.model.event import EventType
 from tandem.model.ids import AccountId, Number
+from tandem.model.phone import Presence, Proof
 from tandem.model.states import SendingState, SessionState, Slot
 from tandem.model.views import SendingView
 from tandem.monitoring.events import EventStream
@@ -65,12 +66,16 @@ class Scene:
             self.accounts.go_online(view.account.id, slot, tell=False)
         return view.account.id
 
+    def see_phone(self, account: AccountId, at: float) -> None:
+        self.accounts.views[account] = replace(self.accounts.views[account], phone=Presence(at, Proof.MESSAGE))
+
     async def busy(self) -> tuple[AccountId, str]:
         """Let something of everything happen. Returns the account, and what is told."""
         account = await self.pair()
         self.traffic[account] = Traffic(1, 1, 1, 1)
         self.availability = {account: Availability(online=True, downtime=1.5)}
         self.hosts = {(account, Slot.PRIMARY): os.getpid()}
+        self.see_phone(account, 1_700_000_000.0)
         self.events(EventType.SWITCHED_TO_BACKUP, "switched", account=account, cause="waiting")
         return account, (await self.metrics.exposition()).decode()
 
@@ -279,3 +284,10 @@ async def test_memory_of_a_host_is_looked_at_now_and_then(scene: Scene) -> None:
     assert ("tandem_host_memory_bytes", account, "primary") in await scene.samples()
     scene.clock.advance(15)
     assert ("tandem_host_memory_bytes", account, "primary") not in await scene.samples()
+
+
+async def test_the_phone_is_a_point_in_time(scene: Scene) -> None:
+    account = await scene.pair()
+    assert ("tandem_phone_seen_timestamp_seconds", account) not in await scene.samples()
+    scene.see_phone(account, 1_700_000_000.0)
+    assert (await scene.samples())["tandem_phone_seen_timestamp_seconds", account] == 1_700_000_000

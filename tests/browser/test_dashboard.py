@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from selenium import webdriver
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
 
 from browser.conftest import Browse
+from browser.page import Page
 from tandem.clock import SystemRandom
 from tandem.model.event import EventType
 from tandem.model.ids import AccountId
@@ -23,8 +18,6 @@ from tandem.model.states import Role, SessionState, Slot
 from unit.api.twins import QR, RealClock
 from unit.api.world import ADMIN, PHONE, World, settings
 from unit.cli.daemon import Running, running
-
-_PATIENCE = 8.0  # seconds; what happens is on the page within half of one
 
 
 @pytest.fixture
@@ -37,60 +30,26 @@ def _running(**changes: object) -> Any:
     return running(World(settings(emulator="127.0.0.1:7700", **changes), clock=RealClock(), random=SystemRandom()))
 
 
-class Page:
-    def __init__(self, chrome: webdriver.Chrome, daemon: Running) -> None:
-        self.chrome = chrome
-        self.daemon = daemon
-        chrome.get(daemon.url)
-        chrome.execute_script("window.notReloaded = true")
-
-    def find(self, selector: str) -> WebElement:
-        return self.chrome.find_element(By.CSS_SELECTOR, selector)
-
-    def text(self, selector: str = "body") -> str:
-        return self.find(selector).text
-
-    def until(self, condition: Callable[[], object]) -> None:
-        ignored = (NoSuchElementException, StaleElementReferenceException)
-        WebDriverWait(self.chrome, _PATIENCE, 0.1, ignored_exceptions=ignored).until(lambda _: condition())
-
-    def says(self, text: str, selector: str = "body") -> None:
-        self.until(lambda: text in self.text(selector))
-
-    def untroubled(self) -> None:
-        """Nothing in the console, no horizontal scrolling, and never reloaded."""
-        lines = self.chrome.get_log("browser")  # type: ignore[no-untyped-call]
-        told = [line for line in lines if line["level"] in {"SEVERE", "WARNING"}]
-        assert told == []
-        overflow = "return document.documentElement.scrollWidth > window.innerWidth"
-        assert self.chrome.execute_script(overflow) is False
-        assert self.chrome.execute_script("return window.notReloaded") is True
-
-    def keep(self, name: str) -> None:
-        """Leave a screenshot where SCREENSHOTS says, for people."""
-        folder = os.environ.get("SCREENSHOTS")
-        if folder:
-            self.chrome.save_screenshot(str(Path(folder) / f"{name}.png"))
-
-
 def _account(daemon: Running) -> AccountId:
     (account,) = daemon.world.accounts.views
     return account
 
 
 def test_an_account_comes_online_without_a_reload(browse: Browse, daemon: Running) -> None:
-    page = Page(browse(), daemon)
+    page = Page(browse(), daemon.url)
     accounts = daemon.world.accounts
     assert "nothing here reaches WhatsApp" in page.text("#emulator-banner")
     page.says("live", "#link")
-    page.find("[data-action=add]").click()
+    page.click("#add summary")
     page.find("#add-phone").send_keys("+1 202 555 0123")
     page.find("#add-name").send_keys("Front desk")
-    page.find("#add-submit").click()
+    page.click("#add-submit")
+    page.arrives("/accounts/")
     page.says("Asking WhatsApp for a code")
     account = _account(daemon)
     daemon.call(accounts.show_code, account, Slot.PRIMARY, QR)
     page.until(lambda: page.find("img.qr").get_property("naturalWidth"))
+    assert page.find("img.qr").size["width"] >= 300
     assert 1 <= int(page.text(".countdown span").split()[0]) <= 20
     first = page.find("img.qr").get_attribute("src")
     before = page.text(".countdown")
@@ -100,11 +59,11 @@ def test_an_account_comes_online_without_a_reload(browse: Browse, daemon: Runnin
     page.until(lambda: page.find("img.qr").get_attribute("src") != first)
     daemon.call(accounts.go_online, account, Slot.PRIMARY)
     page.says("One more scan protects this account")
-    page.find("[data-action=pair][data-slot=backup]").click()
+    page.click("form[action$='/pair'] .main")
     page.says("SCAN 2 OF 2")
     daemon.call(accounts.show_code, account, Slot.BACKUP, QR)
     daemon.call(accounts.go_online, account, Slot.BACKUP)
-    page.says("Online, on both devices", "#headline")
+    page.says("Online", "[data-slot=backup] [data-state]")
     page.says("The backup is online", "#events")
     page.untroubled()
 
@@ -113,10 +72,10 @@ def test_the_role_moves_before_your_eyes(browse: Browse, daemon: Running) -> Non
     account = daemon.do(daemon.world.add())
     for slot in Slot:
         daemon.call(daemon.world.accounts.go_online, account, slot)
-    page = Page(browse(390, 844, "dark"), daemon)
+    page = Page(browse(390, 844, "dark"), daemon.url)
     primary, backup = "[data-slot=primary].slot", "[data-slot=backup].slot"
     assert "sends" in page.text(primary)
-    page.find("[data-action=switch]").click()
+    page.click("form[action$='/switch'] button")
     page.says("sends", backup)
     page.says("the backup device sends now", "#notice")
     view = daemon.world.accounts.get(account).slot(Slot.BACKUP)
@@ -130,23 +89,22 @@ def test_the_role_moves_before_your_eyes(browse: Browse, daemon: Running) -> Non
     page.untroubled()
 
 
-def test_removing_asks_first(browse: Browse, daemon: Running) -> None:
-    daemon.do(daemon.world.add())
-    page = Page(browse(), daemon)
-    page.find("[data-action=remove]").click()
-    page.says("Remove Front desk?", "#remove-dialog")
-    page.find("#remove-dialog [data-close]").click()
+def test_removing_asks_for_the_name(browse: Browse, daemon: Running) -> None:
+    account = daemon.do(daemon.world.add())
+    page = Page(browse(), daemon.url)
+    page.go(f"/accounts/{account}")
+    page.click(".remove summary")
+    page.find("#remove-name").send_keys("Front\n")
+    page.says("Type the account's name", "#remove-wrong")
     assert daemon.world.accounts.views
-    page.find("[data-action=remove]").click()
-    page.find("#remove-dialog .danger").click()
+    page.find("#remove-name").send_keys(" desk\n")
     page.says("Keep your first account online")
     assert not daemon.world.accounts.views
-    page.untroubled()
 
 
 def test_mistakes_are_told_where_they_are_made(browse: Browse, daemon: Running) -> None:
-    page = Page(browse(), daemon)
-    page.find("#add-open").click()
+    page = Page(browse(), daemon.url)
+    page.click("#add summary")
     page.find("#add-phone").send_keys("12\n")
     page.says("country code", "#add-wrong")
     page.find("#add-phone").clear()
@@ -154,9 +112,54 @@ def test_mistakes_are_told_where_they_are_made(browse: Browse, daemon: Running) 
     page.says("Scan 1 of 2".upper())
 
 
+def test_what_is_being_typed_survives_what_happens_meanwhile(browse: Browse, daemon: Running) -> None:
+    page = Page(browse(), daemon.url)
+    page.says("live", "#link")
+    page.click("#add summary")
+    page.find("#add-phone").send_keys("+1 202")
+    daemon.call(daemon.world.events, EventType.ALERT, "Something else happened")
+    page.says("Something else happened", "#events")
+    page.find("#add-phone").send_keys(" 555 0123")
+    assert page.find("#add-phone").get_property("value") == "+1 202 555 0123"
+    page.untroubled()
+
+
+def test_without_javascript_every_button_works(browse: Browse, daemon: Running) -> None:
+    chrome = browse()
+    chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    chrome.get(daemon.url)
+    find = chrome.find_element
+    find(By.CSS_SELECTOR, "#add summary").click()
+    find(By.ID, "add-phone").send_keys("12\n")
+    assert "country code" in find(By.TAG_NAME, "body").text
+    chrome.get(daemon.url)
+    find(By.CSS_SELECTOR, "#add summary").click()
+    find(By.ID, "add-phone").send_keys(f"{PHONE}\n")
+    account = _account(daemon)
+    assert chrome.current_url.endswith(f"/accounts/{account}")
+    assert "Asking WhatsApp for a code" in find(By.TAG_NAME, "body").text
+    daemon.call(daemon.world.accounts.show_code, account, Slot.PRIMARY, QR)
+    chrome.get(chrome.current_url)
+    assert find(By.CSS_SELECTOR, "img.qr").get_property("naturalWidth")
+    find(By.CSS_SELECTOR, "form[action$='/cancel'] button").click()
+    assert "the pairing was cancelled" in find(By.TAG_NAME, "body").text
+
+
+def test_the_reader_chooses_the_theme_and_it_stays(browse: Browse, daemon: Running) -> None:
+    page = Page(browse(), daemon.url)
+    ground = "return getComputedStyle(document.body).backgroundColor"
+    light = page.chrome.execute_script(ground)
+    page.click("#theme")
+    dark = page.chrome.execute_script(ground)
+    assert dark != light
+    page.go("/events")
+    assert page.chrome.execute_script(ground) == dark
+    page.untroubled()
+
+
 def test_the_stream_comes_back_with_the_daemon(browse: Browse) -> None:
     with _running(api_token=None, read_token=None) as daemon:
-        page = Page(browse(), daemon)
+        page = Page(browse(), daemon.url)
         page.says("live", "#link")
         port = daemon.world.server.port
         daemon.do(daemon.world.server.stop())
@@ -168,13 +171,16 @@ def test_the_stream_comes_back_with_the_daemon(browse: Browse) -> None:
             page.says("live", "#link")
             page.until(lambda: page.find(f"[data-account='{account}']"))
             page.says("+1 202-555-0123")
+            page.go(f"/accounts/{account}")
+            page.click("form[action$='/cancel'] button")
+            page.says("Pairing cancelled.", "#notice")
         finally:
             daemon.do(again.server.stop())
 
 
 def test_with_a_token_one_logs_in_and_out(browse: Browse) -> None:
     with _running() as daemon:
-        page = Page(browse(), daemon)
+        page = Page(browse(), daemon.url)
         page.find("#token").send_keys("wrong\n")
         page.says("not known here")
         page.find("#token").send_keys(f"{ADMIN}\n")
@@ -186,7 +192,7 @@ def test_with_a_token_one_logs_in_and_out(browse: Browse) -> None:
 
 def test_a_flood_of_events_does_not_hold_the_page_up(browse: Browse, daemon: Running) -> None:
     account = daemon.do(daemon.world.add())
-    page = Page(browse(), daemon)
+    page = Page(browse(), daemon.url)
     page.says("live", "#link")
     daemon.call(daemon.world.accounts.go_online, account, Slot.PRIMARY)
 

@@ -111,7 +111,14 @@ async def test_no_secret_is_told_anywhere(api: Api, log: io.StringIO) -> None:
         _clean(answer, "an error")
     for path in ("/health", "/readyz", "/metrics", "/api/metrics", "/api/events?limit=1000", "/openapi.json"):
         _clean(await (await api("GET", path)).text(), path)
-    for path in ("/api/whatsapp/accounts", f"/api/whatsapp/account/{account}", "/dashboard/live"):
+    for path in (
+        "/api/whatsapp/accounts",
+        f"/api/whatsapp/account/{account}",
+        "/dashboard/live",
+        f"/accounts/{account}",
+        "/events",
+        "/report",
+    ):
         _clean(await (await api("GET", path, token=READER)).text(), f"{path} for a reader")
     logged = log.getvalue()
     assert logged.count("http_request") > 20

@@ -27,12 +27,16 @@ from tandem.model.views import AccountView
 
 async def add_account(request: web.Request) -> web.Response:
     """Adding the same number again, however written, answers with the same account."""
-    context = context_of(request)
     body = await body_of(request, AddAccountBody)
-    number = number_of(body.phone)
-    _refuse_one_too_many(context, number)
-    view, new = await context.parts.accounts.add(body.name or f"Account …{number[-2:]}", number)
+    view, new = await add(context_of(request), body.name, body.phone)
     return answer(AddedAnswer(account=AccountJson.of(view, full=True), idempotent=not new))
+
+
+async def add(context: Context, name: str, phone: str) -> tuple[AccountView, bool]:
+    """Add an account, or return the one of that number and False. Raises Rejected, Conflict."""
+    number = number_of(phone)
+    _refuse_one_too_many(context, number)
+    return await context.parts.accounts.add(name or f"Account …{number[-2:]}", number)
 
 
 def _refuse_one_too_many(context: Context, number: Number) -> None:

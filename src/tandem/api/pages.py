@@ -1,27 +1,27 @@
-"""The dashboard: pages rendered here, kept live by fetching the same parts again whenever something happened."""
+"""The dashboard: pages rendered here, kept live by fetching their changing part again whenever something happened."""
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
-from importlib.resources import files
+from typing import Any
 
 from aiohttp import web
-from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
 
-from tandem.api.auth import COOKIE, access_of, check_csrf
+from tandem.api import page_account, page_actions, page_events, page_login, page_report
 from tandem.api.context import Access, Context, caller_of, context_of
 from tandem.api.endpoint import Answer, Endpoint
-from tandem.api.pages_view import account_cards, event_rows, headline
+from tandem.api.page_events import latest
+from tandem.api.page_frame import load, page, page_endpoints, wants_json
+from tandem.api.page_words import count
+from tandem.api.pages_view import account_card, alert_rows, headline, names_of
 from tandem.api.problems import Refused
 from tandem.api.respond import answer
 from tandem.api.views import ServiceStatus, summary_of
 
-_LOGIN_COOKIE = "tandem_login"
-_EVENTS_SHOWN = 40
-_EVENTS_SEARCHED = 400
-_FOLDER = files("tandem.api") / "dashboard"
+_EVENTS_SHOWN = 25
 _STATIC = {
     "/dashboard/app.css": "text/css",
     "/dashboard/app.js": "text/javascript",
@@ -29,67 +29,11 @@ _STATIC = {
 }
 
 
-def _load(name: str) -> str:
-    return (_FOLDER / name).read_text("utf-8")
-
-
-_pages = Environment(
-    loader=FunctionLoader(_load),
-    autoescape=select_autoescape(default=True),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-
-
 async def home(request: web.Request) -> web.StreamResponse:
-    """The dashboard; for ``Accept: application/json`` the status that the system before this one gave."""
-    context, caller = context_of(request), caller_of(request)
-    if _wants_json(request):
-        return _status(context, caller.access)
-    if caller.access is Access.NONE:
-        return _go("/login")
-    session_id = caller.session or context.sessions.open(admin=caller.admin)
-    response = _page("home.html", **_live(request, context), csrf=_csrf(context, session_id))
-    if not caller.session:
-        _remember(request, response, session_id)
-    return response
-
-
-async def live(request: web.Request) -> web.Response:
-    """The parts of the page that change."""
-    return _page("live.html", **_live(request, context_of(request)))
-
-
-async def login_page(request: web.Request) -> web.StreamResponse:
-    if caller_of(request).access is not Access.NONE:
-        return _go("/")
-    return _login(request, wrong=False)
-
-
-async def login(request: web.Request) -> web.StreamResponse:
-    """Trade a token for a session. The form's own token must equal its cookie's: no other site can fill it in."""
-    context, form = context_of(request), await request.post()
-    check_csrf(str(form.get("csrf", "")), request.cookies.get(_LOGIN_COOKIE, "") or context.random.token())
-    access = access_of(str(form.get("token", "")).strip(), context)
-    if access is Access.NONE:
-        return _login(request, wrong=True)
-    response = _go("/")
-    context.sessions.close(request.cookies.get(COOKIE, ""))
-    _remember(request, response, context.sessions.open(admin=access is Access.ADMIN))
-    response.del_cookie(_LOGIN_COOKIE, path="/login")
-    return response
-
-
-async def logout(request: web.Request) -> web.Response:
-    context, session_id = context_of(request), caller_of(request).session
-    form = await request.post()
-    if session_id:
-        check_csrf(str(form.get("csrf", "")), _csrf(context, session_id))
-        context.sessions.close(session_id)
-    response = _go("/login")
-    response.del_cookie(COOKIE, path="/")
-    return response
+    """The overview; for ``Accept: application/json`` the status that the system before this one gave."""
+    if wants_json(request):
+        return _status(context_of(request), caller_of(request).access)
+    return await _overview(request)
 
 
 async def static(request: web.Request) -> web.Response:
@@ -104,35 +48,33 @@ async def static(request: web.Request) -> web.Response:
 
 _FILES = {
     path.rpartition("/")[2]: (text, hmac.digest(b"", text.encode(), "sha256").hex()[:16])
-    for path, text in ((path, _load(path.rpartition("/")[2])) for path in _STATIC)
+    for path, text in ((path, load(path.rpartition("/")[2])) for path in _STATIC)
 }
 
 
-def _live(request: web.Request, context: Context) -> dict[str, object]:
-    parts, caller = context.parts, caller_of(request)
+async def _values(request: web.Request) -> Mapping[str, Any]:
+    parts, full = context_of(request).parts, caller_of(request).admin
     views = parts.accounts.list()
+    names = names_of(views, full=full)
     text, tone = headline(views)
-    names = {view.account.id: view.account.name for view in views}
+    paired = [slot for view in views for slot in view.slots if slot.device]
+    online = sum(slot.state.connected for slot in paired)
     return {
-        "accounts": account_cards(views, parts.figures, full=caller.admin),
+        "here": "overview",
+        "title": "Overview",
+        "accounts": [account_card(view, parts, full=full) for view in views],
+        "alerts": alert_rows(parts.alerts(), names),
         "headline": text,
         "tone": tone,
-        "events": event_rows(parts.events.recent(_EVENTS_SEARCHED), names)[:_EVENTS_SHOWN],
+        "devices": f"{online} of {count(len(paired), 'linked device')} online" if paired else "",
+        "summary": summary_of(parts.figures.summary()),
+        "queues": parts.queues(),
+        "events": latest(parts.events, names, _EVENTS_SHOWN),
         "not_ready": parts.readiness() or "",
-        "admin": caller.admin,
-        "locked": context.settings.api_token is not None,
-        "emulator": context.settings.emulator or "",
-        "about": parts.about,
-        "now": round(context.clock.now() * 1000),
     }
 
 
-def _go(where: str) -> web.Response:
-    return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": where})
-
-
-def _page(template: str, **values: object) -> web.Response:
-    return web.Response(text=_pages.get_template(template).render(values), content_type="text/html")
+_overview = page("overview.html", _values)
 
 
 def _status(context: Context, access: Access) -> web.Response:
@@ -152,35 +94,6 @@ def _status(context: Context, access: Access) -> web.Response:
     )
 
 
-def _login(request: web.Request, *, wrong: bool) -> web.Response:
-    csrf = context_of(request).random.token()
-    response = _page("login.html", csrf=csrf, wrong=wrong)
-    response.set_status(HTTPStatus.UNAUTHORIZED if wrong else HTTPStatus.OK)
-    _cookie(request, response, _LOGIN_COOKIE, csrf, "/login")
-    return response
-
-
-def _csrf(context: Context, session_id: str) -> str:
-    session = context.sessions.get(session_id)
-    return session.csrf if session else ""
-
-
-def _remember(request: web.Request, response: web.Response, session_id: str) -> None:
-    _cookie(request, response, COOKIE, session_id, "/")
-
-
-def _cookie(request: web.Request, response: web.Response, name: str, value: str, path: str) -> None:
-    secure = request.secure or request.headers.get("X-Forwarded-Proto") == "https"
-    response.set_cookie(name, value, path=path, httponly=True, samesite="Strict", secure=secure)
-
-
-def _wants_json(request: web.Request) -> bool:
-    accept = request.headers.get("Accept", "").lower()
-    return "application/json" in accept and "text/html" not in accept
-
-
-_HTML = {200: Answer("The page.", ("text/html",))}
-
 ENDPOINTS = (
     Endpoint(
         "GET",
@@ -190,9 +103,11 @@ ENDPOINTS = (
         "The dashboard; with ``Accept: application/json`` a short status.",
         {200: Answer("The page, or ServiceStatus in JSON.", ("text/html", "application/json"))},
     ),
-    Endpoint("GET", "/login", login_page, Access.NONE, "The login page.", _HTML, page=True),
-    Endpoint("POST", "/login", login, Access.NONE, "Log in with a token.", _HTML, page=True),
-    Endpoint("POST", "/logout", logout, Access.NONE, "End the session.", _HTML, page=True),
-    Endpoint("GET", "/dashboard/live", live, Access.READ, "What changes.", _HTML, page=True, quiet=True),
+    page_endpoints("/", "overview.html", _values, "The overview.")[1],
+    *page_login.ENDPOINTS,
+    *page_actions.ENDPOINTS,
+    *page_account.ENDPOINTS,
+    *page_events.ENDPOINTS,
+    *page_report.ENDPOINTS,
     *(Endpoint("GET", path, static, Access.NONE, "A file.", page=True, quiet=True) for path in _STATIC),
 )

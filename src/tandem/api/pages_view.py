@@ -1,4 +1,4 @@
-"""What the dashboard's templates show, in words. Everything here is plain values; the templates hold no logic."""
+"""What the pages show of accounts, in words. Everything here is plain values; the templates hold no logic."""
 
 from __future__ import annotations
 
@@ -8,64 +8,19 @@ from dataclasses import dataclass
 import phonenumbers
 
 from tandem.api.masking import mask, shown
-from tandem.api.ports import Figures
-from tandem.model.event import Event, EventType
+from tandem.api.page_charts import Spark, spark
+from tandem.api.page_words import SENDING, SLOTS, STATES, STATUS, count, ms
+from tandem.api.ports import Parts
+from tandem.model import reason
 from tandem.model.ids import AccountId, Number
-from tandem.model.states import AccountStatus, Role, SessionState, Slot
-from tandem.model.views import AccountView, PairingView, PairMethod, SlotView
+from tandem.model.states import AccountStatus, Role, SendingState, SessionState, Slot
+from tandem.model.views import AccountView, PairingView, PairMethod, SendingView, SlotView
+from tandem.policy.alert_rules import Severity
+from tandem.policy.alerting import Alert
 
-_STATES: Mapping[SessionState, tuple[str, str]] = {
-    SessionState.UNPAIRED: ("Not paired", "idle"),
-    SessionState.PAIRING: ("Pairing", "busy"),
-    SessionState.CONNECTING: ("Connecting", "busy"),
-    SessionState.SYNCING: ("Syncing", "busy"),
-    SessionState.ONLINE: ("Online", "good"),
-    SessionState.DEGRADED: ("Unsteady", "warn"),
-    SessionState.RECONNECTING: ("Reconnecting", "warn"),
-    SessionState.WAITING: ("Waiting to retry", "warn"),
-    SessionState.CONFLICT: ("In conflict", "bad"),
-    SessionState.LOGGED_OUT: ("Logged out", "bad"),
-    SessionState.BANNED: ("Banned", "bad"),
-    SessionState.OUTDATED: ("Outdated", "bad"),
-    SessionState.PARKED: ("Parked", "bad"),
-    SessionState.STOPPED: ("Stopped", "idle"),
-}
-_STATUS: Mapping[AccountStatus, tuple[str, str]] = {
-    AccountStatus.ONLINE: ("Online", "good"),
-    AccountStatus.DEGRADED: ("Online, unprotected", "warn"),
-    AccountStatus.OFFLINE: ("Offline", "bad"),
-    AccountStatus.UNPAIRED: ("To be paired", "idle"),
-}
-_WHAT_TO_DO: Mapping[SessionState, str] = {
-    SessionState.CONFLICT: "Something else connects with this device's keys: find it and stop it.",
-    SessionState.LOGGED_OUT: "The phone removed this linked device. Link it again; nothing that was stored is lost.",
-    SessionState.BANNED: "WhatsApp has locked this number for a while. Tandem waits until the lock ends.",
-    SessionState.OUTDATED: "WhatsApp no longer takes this release. Update Tandem.",
-    SessionState.PARKED: "It kept failing, so Tandem stopped trying. Look at the events, then try again.",
-}
 _RESTARTABLE = frozenset({SessionState.CONFLICT, SessionState.PARKED})
-_ROUTINE = frozenset({EventType.BATCH_SAVED, EventType.MESSAGE_SENT})
-_TONES: Mapping[EventType, str] = {
-    EventType.ALERT: "bad",
-    EventType.DEAD_LETTER: "bad",
-    EventType.FLEET_HELD: "bad",
-    EventType.SESSION_PARKED: "bad",
-    EventType.STORE_DEGRADED: "bad",
-    EventType.HOST_ENDED: "warn",
-    EventType.MESSAGE_SEND_FAILED: "warn",
-    EventType.MESSAGE_SEND_UNKNOWN: "warn",
-    EventType.PAIRING_FAILED: "warn",
-    EventType.RATE_LIMIT_DETECTED: "warn",
-    EventType.SESSION_OFFLINE: "warn",
-    EventType.SWITCHED_TO_BACKUP: "busy",
-    EventType.SWITCHED_TO_PRIMARY: "busy",
-    EventType.PROACTIVE_RECONNECT: "busy",
-    EventType.BACKUP_CONNECTION_READY: "good",
-    EventType.FLEET_RELEASED: "good",
-    EventType.PAIRING_SUCCEEDED: "good",
-    EventType.SESSION_ONLINE: "good",
-    EventType.STORE_RESTORED: "good",
-}
+_LOW = 0.5  # the quality below which a session is recycled
+_FAIR = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +47,26 @@ class SlotCard:
     what_to_do: str
     ping: str
     quality: int | None
+    quality_tone: str
+    quality_detail: str
+    keep_alive: str
     device: str
     paired: bool
     remedy: str
-    """What an operator can press: ``pair`` again, ``restart``, or nothing."""
+    """What an operator should press: ``pair`` again, ``restart``, or nothing."""
     restarts: int
+    generation: int
+    logins: int
+    spark: Spark | None
+
+
+@dataclass(frozen=True, slots=True)
+class SendingCard:
+    state: str
+    tone: str
+    rate: str
+    until: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,41 +84,40 @@ class AccountCard:
     received: int
     stored: int
     sent: int
+    sending: SendingCard
 
 
 @dataclass(frozen=True, slots=True)
-class EventRow:
-    id: str
-    type: str
+class AlertRow:
+    rule: str
     tone: str
-    at: int
+    severity: str
     account: str
-    slot: str
-    message: str
-    reason: str
+    name: str
+    words: str
+    todo: str
+    since: int
 
 
-def account_cards(views: Sequence[AccountView], figures: Figures, *, full: bool) -> list[AccountCard]:
-    return [_card(view, figures.traffic(view.account.id), full=full) for view in views]
-
-
-def _card(view: AccountView, traffic: Mapping[str, int], *, full: bool) -> AccountCard:
-    status, tone = _STATUS[view.status]
+def account_card(view: AccountView, parts: Parts, *, full: bool) -> AccountCard:
+    status, tone = STATUS[view.status]
     pairing = next((slot.pairing for slot in view.slots if slot.pairing), None) if full else None
     standby = next((slot for slot in view.slots if slot.role is Role.STANDBY), None)
+    traffic = parts.figures.traffic(view.account.id)
     return AccountCard(
         id=view.account.id,
         name=shown(view.account.name, full=full),
         phone=_spaced(view.account.number) if full else shown(view.account.number, full=False),
         status=status,
         tone=tone,
-        slots=[_slot(slot, full=full) for slot in view.slots],
+        slots=[_slot(slot, spark(parts.history(view.account.id, slot.slot)), full=full) for slot in view.slots],
         pairing=_pairing(pairing) if pairing else None,
         offer=_offer(view) if full and not pairing else "",
         switchable=full and standby is not None and standby.state.connected,
         received=traffic["received"],
         stored=traffic["stored"],
         sent=traffic["sent"],
+        sending=_sending(view.sending),
     )
 
 
@@ -163,24 +132,46 @@ def _offer(view: AccountView) -> str:
     return next((str(slot.slot) for slot in view.slots if not slot.device and not slot.state.terminal), "")
 
 
-def _slot(view: SlotView, *, full: bool) -> SlotCard:
-    state, tone = _STATES[view.state]
+def _slot(view: SlotView, curve: Spark | None, *, full: bool) -> SlotCard:
+    state, tone = STATES[view.state]
+    connected = view.state.connected
     return SlotCard(
         slot=str(view.slot),
-        title="Primary" if view.slot is Slot.PRIMARY else "Backup",
+        title=SLOTS[view.slot],
         state=state,
         tone=tone,
         role={Role.ACTIVE: "sends", Role.STANDBY: "stands by", Role.NONE: ""}[view.role],
-        since=round(view.since * 1000),
+        since=ms(view.since),
         reason=mask(view.reason),
-        what_to_do=_WHAT_TO_DO.get(view.state, ""),
-        ping=f"{view.ping_ms:.0f} ms" if view.ping_ms is not None and view.state.connected else "",
-        quality=round(view.quality * 100) if view.quality is not None and view.state.connected else None,
+        what_to_do=_what_to_do(view),
+        ping=f"{view.ping_ms:.0f} ms" if view.ping_ms is not None and connected else "",
+        quality=round(view.quality * 100) if view.quality is not None and connected else None,
+        quality_tone=_quality_tone(view.quality),
+        quality_detail=mask(view.quality_detail),
+        keep_alive=f"{view.keep_alive:.0f} s" if view.keep_alive is not None and connected else "",
         device=shown(view.device, full=full),
         paired=bool(view.device),
         remedy=_remedy(view) if full else "",
         restarts=view.restarts,
+        generation=view.generation,
+        logins=view.logins,
+        spark=curve,
     )
+
+
+def _what_to_do(view: SlotView) -> str:
+    """Return the next step as far as it is not on the page already: the QR and the offer speak for themselves."""
+    if view.next_step in {reason.NOTHING, reason.LINK}:
+        return ""
+    return view.next_step
+
+
+def _quality_tone(quality: float | None) -> str:
+    if quality is None:
+        return "idle"
+    if quality < _LOW:
+        return "bad"
+    return "warn" if quality < _FAIR else "good"
 
 
 def _remedy(view: SlotView) -> str:
@@ -189,8 +180,15 @@ def _remedy(view: SlotView) -> str:
     return "restart" if view.state in _RESTARTABLE and view.device else ""
 
 
+def _sending(view: SendingView) -> SendingCard:
+    state, tone = SENDING[view.state]
+    rate = "no limit" if view.per_minute is None else f"{view.per_minute:g} messages a minute"
+    stopped = view.state in {SendingState.PAUSED, SendingState.BANNED}
+    return SendingCard(state, tone, "nothing for now" if stopped else rate, ms(view.until), mask(view.reason))
+
+
 def _pairing(view: PairingView) -> PairingCard:
-    expires = round(view.expires_at * 1000)
+    expires = ms(view.expires_at)
     by_code = view.method is PairMethod.CODE
     address = f"/api/whatsapp/account/{view.account}/qr?slot={view.slot}&shown={expires}"
     return PairingCard(
@@ -199,7 +197,7 @@ def _pairing(view: PairingView) -> PairingCard:
         code=view.text if by_code else "",
         by_code=by_code,
         expires=expires,
-        deadline=round(view.deadline * 1000),
+        deadline=ms(view.deadline),
     )
 
 
@@ -211,30 +209,36 @@ def headline(views: Sequence[AccountView]) -> tuple[str, str]:
     unprotected = [view for view in views if view.status is AccountStatus.DEGRADED]
     waiting = [view for view in views if view.status is AccountStatus.UNPAIRED]
     if troubled:
-        return f"{_accounts(len(troubled))} offline", "bad"
+        return f"{count(len(troubled), 'account')} offline", "bad"
     if unprotected:
-        return f"{_accounts(len(unprotected))} without a healthy backup", "warn"
+        return f"{count(len(unprotected), 'account')} without a healthy backup", "warn"
     if waiting:
-        return f"{_accounts(len(waiting))} waiting to be paired", "idle"
+        return f"{count(len(waiting), 'account')} waiting to be paired", "idle"
     return ("Online, on both devices" if len(views) == 1 else f"All {len(views)} accounts online"), "good"
 
 
-def _accounts(count: int) -> str:
-    return "1 account" if count == 1 else f"{count} accounts"
+def names_of(views: Sequence[AccountView], *, full: bool) -> dict[AccountId, str]:
+    return {view.account.id: shown(view.account.name, full=full) for view in views}
 
 
-def event_rows(events: Sequence[Event], names: Mapping[AccountId, str]) -> list[EventRow]:
-    return [
-        EventRow(
-            id=event.id,
-            type=str(event.type),
-            tone=_TONES.get(event.type, "idle"),
-            at=round(event.timestamp * 1000),
-            account=mask(names.get(event.account, "")) if event.account else "",
-            slot=str(event.slot or ""),
-            message=event.message,
-            reason="" if event.reason in event.message else event.reason,
-        )
-        for event in events
-        if event.type not in _ROUTINE
-    ]
+def alert_rows(alerts: Sequence[Alert], names: Mapping[AccountId, str]) -> list[AlertRow]:
+    """Return what fires, the critical first."""
+    ranked = sorted(alerts, key=lambda alert: (alert.finding.rule.severity is not Severity.CRITICAL, alert.since))
+    return [_alert(alert, names) for alert in ranked]
+
+
+def _alert(alert: Alert, names: Mapping[AccountId, str]) -> AlertRow:
+    rule = alert.finding.rule
+    account, _, slot = alert.finding.subject.partition("/")
+    name = names.get(AccountId(account), "")
+    title = next((SLOTS[each].lower() for each in Slot if each.value == slot), "")
+    return AlertRow(
+        rule=rule.name.replace("_", " "),
+        tone="bad" if rule.severity is Severity.CRITICAL else "warn",
+        severity=str(rule.severity),
+        account=account if name else "",
+        name=f"{name}, {title}" if name and title else name,
+        words=mask(alert.finding.words),
+        todo=rule.todo.replace("ACCOUNT", account or "ACCOUNT").replace("SLOT", slot or "SLOT"),
+        since=ms(alert.since),
+    )

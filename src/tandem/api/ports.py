@@ -14,7 +14,7 @@ from tandem.model.ids import AccountId, ChatId, Number
 from tandem.model.outage import Outage
 from tandem.model.outbox import Content, IdempotencyKey, IfUnknown, OutboxRow, Target, Wanted
 from tandem.model.states import Slot
-from tandem.model.views import AccountView, PairingView, PairMethod
+from tandem.model.views import AccountView, PairingView, PairMethod, QueueView, VitalSample
 from tandem.policy.alerting import Alert
 from tandem.queue.dead_letters import DeadLetter
 
@@ -201,7 +201,8 @@ class Parts:
     ``replay`` processes a dead letter again: raises NotFound; raises PoisonMessage, and keeps the letter, if it still
     cannot be understood. ``alerts`` are those that fire; ``report`` raises NotFound for a day that nothing is known of;
     ``today`` is the day of the report's time zone. ``readiness`` returns why the daemon cannot serve yet, or None when
-    it can. ``outages`` gives the last outages of an account, newest first.
+    it can. ``outages`` gives the last outages of an account, newest first; ``history`` the last samples of a slot's
+    vital signs, oldest first.
     """
 
     accounts: Accounts
@@ -216,3 +217,5 @@ class Parts:
     alerts: Callable[[], Sequence[Alert]] = tuple
     report: Callable[[date], Awaitable[Mapping[str, object]]] = _no_report
     today: Callable[[], date] = _epoch
+    history: Callable[[AccountId, Slot], Sequence[VitalSample]] = lambda _account, _slot: ()
+    queues: Callable[[], Sequence[QueueView]] = tuple

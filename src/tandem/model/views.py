@@ -82,3 +82,21 @@ class AccountView:
 
     def slot(self, slot: Slot) -> SlotView:
         return self.slots[0] if self.slots[0].slot is slot else self.slots[1]
+
+
+@dataclass(frozen=True, slots=True)
+class VitalSample:
+    """A slot's vital signs at one instant (Unix seconds); None while it was not connected, or nothing is known."""
+
+    at: float
+    quality: float | None
+    ping_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """What waits in a queue: how many, and the age of the oldest in seconds (0 when empty)."""
+
+    name: str
+    depth: int
+    oldest_age: float

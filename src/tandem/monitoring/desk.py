@@ -15,6 +15,7 @@ from tandem.monitoring.alerts import Alerts
 from tandem.monitoring.archive import Archive
 from tandem.monitoring.day_book import DayBook
 from tandem.monitoring.events import EventStream
+from tandem.monitoring.history import History
 from tandem.monitoring.metrics import Metrics
 from tandem.monitoring.notifier import Letter, Notifier, channels
 from tandem.monitoring.reporter import Reporter, summary
@@ -52,6 +53,7 @@ class Desk:
         ports = replace(ports, sources=self._completed(ports))
         self._deliveries = queue.deliveries
         self.metrics = Metrics(ports.sources, events, clock, **about)
+        self.history = History(ports.sources.accounts, clock)
         self.archive = Archive(events, ports.store, clock, random)
         self.alerts = Alerts(
             self._standing(ports, clock),
@@ -81,7 +83,7 @@ class Desk:
         await self._notifier.configure()
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
-        readers = (self.metrics, self.archive, self.alerts, self._notifier, self.day_book, self.reporter)
+        readers = (self.metrics, self.history, self.archive, self.alerts, self._notifier, self.day_book, self.reporter)
         return [reader.run() for reader in readers]
 
     def took(self, account: AccountId, way: str, seconds: float) -> None:

@@ -92,12 +92,17 @@ async def test_the_read_token_looks_only(api: Api) -> None:
     account = await api.world.add()
     api.world.accounts.show_code(account, Slot.PRIMARY)
     _, cookies = await _log_in(api, READER)
-    text = await (await api("GET", "/", token=None, headers=_cookie_header(cookies))).text()
+    text = ""
+    for page in ("/", f"/accounts/{account}", f"/events?account={account}", "/report"):
+        text += await (await api("GET", page, token=None, headers=_cookie_header(cookies))).text()
     assert "555" not in text
-    assert "data-action" not in text
+    assert re.findall(r'method="post" action="([^"]+)"', text) == ["/logout"] * 4
     assert "/qr" not in text
     headers = {**_cookie_header(cookies), "X-CSRF-Token": _csrf(text)}
     assert (await api("POST", f"/api/whatsapp/account/{account}/switch", token=None, headers=headers)).status == 403
+    form = {"csrf": _csrf(text)}
+    by_form = await api("POST", f"/accounts/{account}/switch", token=None, data=form, headers=_cookie_header(cookies))
+    assert by_form.status == 403
 
 
 async def test_without_a_token_the_page_opens_a_session_of_its_own(open_api: Api) -> None:
@@ -115,9 +120,11 @@ async def test_behind_https_the_cookie_is_secure(api: Api) -> None:
 async def test_the_page_has_nothing_inline_and_asks_nobody_else(open_api: Api) -> None:
     account = await open_api.world.add()
     open_api.world.accounts.show_code(account, Slot.PRIMARY)
-    text = await (await open_api("GET", "/")).text()
+    text = ""
+    for page in ("/", f"/accounts/{account}", "/events", "/report"):
+        text += await (await open_api("GET", page)).text()
     assert not re.search(r"\son\w+=|\sstyle=|<style|javascript:", text)
-    assert not re.search(r'\s(?:src|href|action)="(?!/)', text)
+    assert not re.search(r'\s(?:src|href|action)="(?![/#?])', text)
     for path in set(re.findall(r'(?:src|href)="(/dashboard/[\w.]+)"', text)):
         first = await open_api("GET", path)
         assert first.status == 200
@@ -155,10 +162,11 @@ async def test_the_page_shows_every_state(open_api: Api) -> None:
 
 
 async def test_pairing_goes_from_waiting_to_qr_to_the_second_device(open_api: Api) -> None:
-    async def page() -> str:
-        return await (await open_api("GET", "/dashboard/live")).text()
-
     account = await open_api.world.add()
+
+    async def page() -> str:
+        return await (await open_api("GET", f"/dashboard/live/accounts/{account}")).text()
+
     accounts = open_api.world.accounts
     assert "Asking WhatsApp" in await page()
     accounts.show_code(account, Slot.PRIMARY)
@@ -172,7 +180,8 @@ async def test_pairing_goes_from_waiting_to_qr_to_the_second_device(open_api: Ap
     accounts.show_code(account, Slot.BACKUP, CODE)
     assert CODE in await page()
     accounts.go_online(account, Slot.BACKUP)
-    assert "Online, on both devices" in await page()
+    assert "data-pairing" not in await page()
+    assert "Online, on both devices" in await (await open_api("GET", "/dashboard/live")).text()
 
 
 def test_sessions_end_and_are_bounded() -> None:

@@ -1,20 +1,21 @@
-// Keeps the page live. The server renders; this fetches the rendered part again whenever something happened, and
-// changes only what differs, so that focus, scrolling and the QR on show are left in peace.
+// Keeps a page live. The server renders; this fetches the part that changes again whenever something happened, and
+// changes only what differs, so that focus, scrolling and the QR on show are left in peace. Without it every page and
+// every button works as well, with a reload.
 "use strict";
 
-const csrf = document.querySelector("meta[name=csrf]").content;
 const live = document.getElementById("live");
 const EVERY = 5000; // ms between looks when nothing happens: pings change without an event
 const WHILE_PAIRING = 1000; // ms: a new QR is no event
 const AT_LEAST = 300; // ms between two looks, however much happens
-let skew = Number(live.dataset.now) - Date.now();
+const follows = live.dataset.source && !("still" in live.dataset);
+let skew = live.dataset.now ? Number(live.dataset.now) - Date.now() : 0;
 
 /* ---- time, in words ---- */
 
 const now = () => Date.now() + skew;
 
 function span(ms) {
-  const s = Math.max(0, Math.round(ms / 1000));
+  const s = Math.max(0, Math.floor(ms / 1000));
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)} min`;
   if (s < 172800) return `${Math.floor(s / 3600)} h`;
@@ -22,23 +23,33 @@ function span(ms) {
 }
 
 const until = (ms) => (ms < 60000 ? span(ms) : `${Math.floor(ms / 60000)}:${String(Math.floor(ms / 1000) % 60).padStart(2, "0")} min`);
+const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const short = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
 
 function tick() {
-  for (const e of document.querySelectorAll("[data-since]")) e.textContent = `for ${span(now() - e.dataset.since)}`;
+  for (const e of document.querySelectorAll("[data-since]")) write(e, `for ${span(now() - e.dataset.since)}`);
   for (const e of document.querySelectorAll("[data-at]")) {
-    const age = now() - e.dataset.at;
-    e.textContent = age < 3600000 ? `${span(age)} ago` : new Date(Number(e.dataset.at)).toLocaleString();
+    const at = Number(e.dataset.at);
+    const age = now() - at;
+    write(e, age >= 0 && age < 3600000 ? `${span(age)} ago` : short.format(at));
+    if (e.title !== exact.format(at)) e.title = exact.format(at);
   }
   for (const e of document.querySelectorAll("[data-until]")) {
     const left = Math.max(0, e.dataset.until - now());
     if (e.localName === "progress") {
       if (left / 1000 > e.max) e.max = left / 1000;
       e.value = left / 1000;
-    } else e.textContent = until(left);
+    } else write(e, until(left));
   }
 }
 
 /* ---- changing only what differs ---- */
+
+const OWN = new Set(["open", "title", "aria-invalid"]); // attributes that the reader or this script sets
 
 function morph(old, fresh) {
   if (old.isEqualNode(fresh)) return;
@@ -48,15 +59,16 @@ function morph(old, fresh) {
     old.data = fresh.data;
   } else {
     attributes(old, fresh);
-    if (!fresh.hasAttribute("data-js")) children(old, fresh);
+    if (!fresh.hasAttribute("data-js") && !fresh.hasAttribute("data-filters")) children(old, fresh);
   }
 }
 
 const keyOf = (node) => (node.dataset ? node.dataset.key : undefined);
 
 function attributes(old, fresh) {
-  if (fresh.localName === "progress" && old.dataset.until === fresh.dataset.until) return;
-  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  if (fresh.localName === "progress" && old.dataset.until && old.dataset.until === fresh.dataset.until) return;
+  if (fresh.hasAttribute("data-wrong")) return;
+  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && !OWN.has(name)) old.removeAttribute(name);
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
 }
 
@@ -95,6 +107,7 @@ let hurrying = false;
 let again = false;
 
 async function look() {
+  if (!follows) return;
   if (looking) {
     again = true;
     return;
@@ -103,8 +116,8 @@ async function look() {
   again = hurrying = false;
   clearTimeout(timer);
   try {
-    const response = await fetch("/dashboard/live", { headers: { Accept: "text/html" } });
-    if (response.status === 401) return location.reload();
+    const response = await fetch(live.dataset.source, { headers: { Accept: "text/html" } });
+    if (response.status === 401 || response.status === 404) return location.reload();
     if (response.ok) show(await response.text());
   } catch {
     linked("reconnecting");
@@ -117,8 +130,13 @@ async function look() {
 
 function show(text) {
   const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("live");
+  if (!fresh) return;
   skew = Number(fresh.dataset.now) - Date.now();
   morph(live, fresh);
+  for (const field of document.querySelectorAll(".top input[name=csrf]")) {
+    const newest = live.querySelector("input[name=csrf]");
+    if (newest) field.value = newest.value;
+  }
   tick();
 }
 
@@ -135,11 +153,12 @@ function soon() {
 function linked(state) {
   const mark = document.getElementById("link");
   mark.dataset.state = state;
-  mark.querySelector("span").textContent = state;
+  write(mark.querySelector("span"), state);
 }
 
 function follow() {
-  const source = new EventSource("/api/events/stream");
+  const about = live.dataset.about;
+  const source = new EventSource(about ? `/api/events/stream?account=${about}` : "/api/events/stream");
   source.onopen = () => {
     linked("live");
     look();
@@ -150,26 +169,10 @@ function follow() {
     linked("reconnecting");
     if (source.readyState === EventSource.CLOSED) setTimeout(follow, 3000);
   };
+  addEventListener("pagehide", () => source.close());
 }
 
 /* ---- acting ---- */
-
-async function call(method, path, body) {
-  const headers = { "X-CSRF-Token": csrf, Accept: "application/json" };
-  if (body) headers["Content-Type"] = "application/json";
-  let response;
-  try {
-    response = await fetch(`/api/whatsapp/${path}`, { method, headers, body: body && JSON.stringify(body) });
-  } catch {
-    throw new Error("Tandem does not answer; is it running?");
-  }
-  const answer = await response.json();
-  if (!response.ok) throw new Error(sentence(answer.detail || response.statusText));
-  look();
-  return answer;
-}
-
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 let hiding = 0;
 
@@ -181,76 +184,71 @@ function notice(text) {
   hiding = setTimeout(() => (box.hidden = true), 6000);
 }
 
-const ACTIONS = {
-  add: () => openAdd(),
-  pair: (button, account) =>
-    call("POST", `account/${account}/pair`, { slot: button.dataset.slot, method: button.dataset.method || "qr" }),
-  restart: (button, account) => call("POST", `account/${account}/restart`, { slot: button.dataset.slot }),
-  switch: async (button, account) => {
-    const { account: view } = await call("POST", `account/${account}/switch`);
-    const active = view.slots.find((slot) => slot.role === "active");
-    notice(`${view.name}: the ${active ? active.slot : "other"} device sends now.`);
-  },
-  remove: (button, account) => {
-    const dialog = document.getElementById("remove-dialog");
-    dialog.querySelector("[data-name]").textContent = button.dataset.name;
-    dialog.dataset.account = account;
-    document.getElementById("remove-wrong").hidden = true;
-    dialog.showModal();
-  },
-};
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-function openAdd() {
-  document.getElementById("add-form").reset();
-  document.getElementById("add-wrong").hidden = true;
-  document.getElementById("add-dialog").showModal();
-  document.getElementById("add-phone").focus();
+async function post(form) {
+  let response;
+  try {
+    const body = new URLSearchParams(new FormData(form));
+    response = await fetch(form.action, { method: "POST", body, headers: { Accept: "application/json" } });
+  } catch {
+    throw new Error("Tandem does not answer; is it running?");
+  }
+  const answer = await response.json();
+  if (!response.ok) throw new Error(sentence(answer.detail || response.statusText));
+  return answer;
 }
 
-document.addEventListener("click", async (event) => {
-  const button = event.target.closest("button");
-  if (!button) return;
-  if (button.id === "add-open") return openAdd();
-  if (button.hasAttribute("data-close")) return button.closest("dialog").close();
-  const action = ACTIONS[button.dataset.action];
-  if (!action) return;
+function wrong(form, text) {
+  const place = form.querySelector("[data-wrong]");
+  if (!place) return notice(text);
+  place.textContent = text;
+  place.hidden = !text;
+}
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target.closest("form[data-act]");
+  if (!form) return;
+  event.preventDefault();
+  const button = form.querySelector("button");
+  if (button.disabled) return;
   button.disabled = true;
   try {
-    await action(button, button.closest("[data-account]")?.dataset.account);
+    const { words, where } = await post(form);
+    if (where && where !== location.pathname) return location.assign(where);
+    notice(words);
+    await look();
   } catch (error) {
-    notice(error.message);
+    wrong(form, error.message);
   } finally {
     button.disabled = false;
   }
 });
 
-function submits(formId, wrongId, act) {
-  const form = document.getElementById(formId);
-  if (!form) return;
-  const wrong = document.getElementById(wrongId);
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    const submit = form.querySelector("button:not([type=button])");
-    submit.disabled = true;
-    try {
-      await act(form);
-      form.closest("dialog").close();
-    } catch (error) {
-      wrong.textContent = error.message;
-      wrong.hidden = false;
-    } finally {
-      submit.disabled = false;
-    }
-  });
-}
+/* ---- small comforts ---- */
 
-submits("add-form", "add-wrong", async (form) => {
-  const { name, phone } = Object.fromEntries(new FormData(form));
-  const { account, idempotent } = await call("POST", "add-account", { name, phone });
-  if (idempotent) notice(`That number is here already: ${account.name}.`);
+document.addEventListener("toggle", (event) => {
+  if (event.target.open) event.target.querySelector("input:not([type=hidden])")?.focus();
+}, true);
+
+document.addEventListener("keydown", (event) => {
+  const add = document.getElementById("add");
+  if (event.key === "Escape" && add?.open) {
+    add.open = false;
+    add.querySelector("summary").focus();
+  }
 });
 
-submits("remove-form", "remove-wrong", (form) => call("DELETE", `account/${form.closest("dialog").dataset.account}`));
+document.addEventListener("change", (event) => event.target.closest("form[data-filters]")?.requestSubmit());
+
+const theme = document.getElementById("theme");
+theme.hidden = false;
+theme.addEventListener("click", () => {
+  const root = document.documentElement;
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+  document.cookie = `tandem_theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=strict`;
+});
 
 /* ---- start ---- */
 

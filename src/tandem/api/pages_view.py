@@ -81,6 +81,7 @@ class AccountCard:
     offer: str
     """Slot to pair next, empty when there is none or one is being paired."""
     switchable: bool
+    paired: bool
     received: int
     stored: int
     sent: int
@@ -114,6 +115,7 @@ def account_card(view: AccountView, parts: Parts, *, full: bool) -> AccountCard:
         pairing=_pairing(pairing) if pairing else None,
         offer=_offer(view) if full and not pairing else "",
         switchable=full and standby is not None and standby.state.connected,
+        paired=any(slot.device for slot in view.slots),
         received=traffic["received"],
         stored=traffic["stored"],
         sent=traffic["sent"],

@@ -30,7 +30,6 @@ from tandem.inbound.writer import Writer
 from tandem.model.event import EventType
 from tandem.model.ids import AccountId, Number
 from tandem.model.message import RawEvent
-from tandem.model.views import QueueView
 from tandem.monitoring import logging
 from tandem.monitoring.desk import Desk, DeskPorts
 from tandem.monitoring.events import EventStream
@@ -261,7 +260,6 @@ class Daemon:
             report=desk.reporter.of,
             today=desk.reporter.today,
             history=desk.history.of,
-            queues=work.waiting,
         )
 
 
@@ -291,10 +289,6 @@ class _Work:
             store_trouble=lambda: self.writer.trouble,
             fleet_held=lambda: self.supervisor.held,
         )
-
-    def waiting(self) -> tuple[QueueView, ...]:
-        named = (("inbox", self.queue.inbox), ("outbox", self.queue.outbox))
-        return tuple(QueueView(name, queue.depth, queue.oldest_age) for name, queue in named)
 
     def _sources(self) -> Sources:
         inbox, outbox = self.queue.inbox, self.queue.outbox

@@ -68,7 +68,7 @@ async def _values(request: web.Request) -> Mapping[str, Any]:
         "tone": tone,
         "devices": f"{online} of {count(len(paired), 'linked device')} online" if paired else "",
         "summary": summary_of(parts.figures.summary()),
-        "queues": parts.queues(),
+        "queues": parts.figures.queues(),
         "events": latest(parts.events, names, _EVENTS_SHOWN),
         "not_ready": parts.readiness() or "",
     }

@@ -166,6 +166,8 @@ class Figures(Protocol):
         """Return ``received``, ``duplicates``, ``stored``, ``sent`` of an account since the start."""
         ...
 
+    def queues(self) -> Sequence[QueueView]: ...
+
 
 def _always_active() -> str:
     return "active"
@@ -218,4 +220,3 @@ class Parts:
     report: Callable[[date], Awaitable[Mapping[str, object]]] = _no_report
     today: Callable[[], date] = _epoch
     history: Callable[[AccountId, Slot], Sequence[VitalSample]] = lambda _account, _slot: ()
-    queues: Callable[[], Sequence[QueueView]] = tuple

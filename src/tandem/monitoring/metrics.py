@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -17,7 +17,7 @@ from tandem.errors import Transient
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId
 from tandem.model.states import Role, Slot
-from tandem.model.views import AccountView
+from tandem.model.views import AccountView, QueueView
 from tandem.monitoring import families
 from tandem.monitoring.events import EventStream
 from tandem.monitoring.memory import Memory
@@ -74,6 +74,11 @@ class Metrics:
     def took(self, _account: AccountId, way: str, seconds: float) -> None:
         """Note how long a message took on its way, ``inbound`` or ``outbound``."""
         self._ways[way].add(max(0.0, seconds))
+
+    def queues(self) -> Sequence[QueueView]:
+        """Return what waits in the inbox and in the outbox."""
+        named = (("inbox", self._sources.inbox()), ("outbox", self._sources.outbox()))
+        return [QueueView(name, backlog.depth, backlog.oldest_age) for name, backlog in named]
 
     def summary(self) -> Mapping[str, object]:
         """Return what ``GET /api/metrics`` answers under ``metrics``."""

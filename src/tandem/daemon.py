@@ -55,10 +55,11 @@ from tandem.supervision.outages import OutageKeeper
 from tandem.supervision.phones import PhoneKeeper
 from tandem.supervision.supervisor import Supervisor, SupervisorPorts
 from tandem.supervision.vitals import VitalLimits
-from tandem.surroundings import check_data_directory, find_emulator
+from tandem.surroundings import check_data_directory, find_emulator, tell_of_old_library
 from tandem.webhook.webhooks import Webhooks
 from tandem.whatsapp.decode import decode
 from tandem.whatsapp.factory import HostFactory
+from tandem.whatsapp.release import LIBRARY
 
 _log = structlog.get_logger(__name__)
 _DRAIN = 1.0  # seconds the store has at the end for what is still in the inbox
@@ -151,6 +152,7 @@ class Daemon:
             accounts=len(work.supervisor.list()),
             emulator=bool(emulator),
         )
+        tell_of_old_library(LIBRARY.released, self._clock.now(), self._events)
 
     def _assemble(self, queue: Queue, store: Store, devices: HostFactory) -> _Work:
         """Tie the parts together that know each other only through callables."""

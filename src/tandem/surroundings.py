@@ -8,6 +8,8 @@ from pathlib import Path
 import aiohttp
 
 from tandem.errors import DataUnusable, Misconfigured
+from tandem.model.event import EventType, Publish
+from tandem.policy.survival import old_library
 from tandem.settings import Settings
 from tandem.whatsapp.options import EmulatorEndpoint
 
@@ -35,6 +37,14 @@ def check_data_directory(settings: Settings) -> None:
             f"the data directory {folder} cannot be written ({error.strerror}): give this user the right to, or set "
             "TANDEM_DATA_DIR to another folder"
         ) from None
+
+
+def tell_of_old_library(released: float, now: float, publish: Publish) -> None:
+    """Publish once, at the start, that the library is older than WhatsApp may accept much longer. Unix seconds."""
+    problem = old_library(released, now)
+    if problem is not None:
+        sentence = f"{problem.reason.words}; next: {problem.reason.next_step}"
+        publish(EventType.LIBRARY_OLD, sentence, reason=problem.reason.words, next_step=problem.reason.next_step)
 
 
 def _inside(folder: Path, volume: Path | None) -> bool:

@@ -69,6 +69,8 @@ class TwinDevice:
 
     async def logout(self, timeout: float) -> None:  # noqa: ARG002
         self.logged_out = True
+        self.says(signals.LoggedOut("the device was unlinked on the phone", on_connect=False))
+        await asyncio.sleep(0.1)
 
     async def stop(self) -> None:
         self.stopped_gently = self.alive

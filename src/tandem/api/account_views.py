@@ -135,6 +135,7 @@ class ProblemJson(Json):
     words: str
     next_step: str
     since: int
+    until: int | None = Field(description="Its end; null if none is known.")
 
 
 class SurvivalJson(Json):
@@ -170,6 +171,7 @@ class SurvivalJson(Json):
                     words=mask(problem.reason.words),
                     next_step=problem.reason.next_step,
                     since=unix_ms(problem.since),
+                    until=unix_ms(problem.until) if problem.until else None,
                 )
                 for problem in survival.problems(view, LIBRARY.released, now)
             ],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from tandem.cli import accounts, alerts, check, dead_letters, events, report, run, webhook
+from tandem.cli import accounts, alerts, check, dead_letters, events, outbox, report, run, webhook
 from tandem.errors import TandemError
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app.command("run")(run.run)
 app.command("demo")(run.demo)
 app.command("check")(check.check)
 app.add_typer(accounts.app, name="accounts")
+app.command("send")(outbox.send)
+app.add_typer(outbox.app, name="outbox")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(webhook.app, name="webhook")
 app.add_typer(alerts.app, name="alerts")

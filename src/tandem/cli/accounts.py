@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as jsons
-import re
 import sys
 from typing import Annotated, Any, Literal
 
@@ -11,7 +10,7 @@ import typer
 
 from tandem.cli import pairing
 from tandem.cli.client import Client, Json, Token, Url
-from tandem.cli.words import table, when
+from tandem.cli.words import identity, table, when
 
 app = typer.Typer(
     help="Add, list, pair, switch, restart and remove accounts of a running daemon.", no_args_is_help=True
@@ -74,7 +73,7 @@ def _slot(slot: dict[str, Any]) -> str:
 @app.command()
 def show(account: Account, *, url: Url = None, token: Token = None, json: Json = False) -> None:
     """Show one account."""
-    _show(Client(url, token).get(f"/api/whatsapp/account/{_id(account)}")["account"], json=json)
+    _show(Client(url, token).get(f"/api/whatsapp/account/{identity(account)}")["account"], json=json)
 
 
 def _show(account: dict[str, Any], *, json: bool) -> None:
@@ -103,7 +102,8 @@ def _show_survival(survival: dict[str, Any]) -> None:
     seen, days = survival["phoneLastSeenAt"], survival["phoneUnseenDays"]
     typer.echo(f"  phone    {f'last seen {when(seen)}' if seen else 'not seen yet'}, unseen for {days} of 14 days")
     for problem in survival["problems"]:
-        typer.echo(f"  problem  since {when(problem['since'])}: {problem['words']}; next: {problem['nextStep']}")
+        until = f" until {when(problem['until'])}" if problem["until"] else ""
+        typer.echo(f"  problem  since {when(problem['since'])}{until}: {problem['words']}; next: {problem['nextStep']}")
 
 
 @app.command()
@@ -120,13 +120,16 @@ def pair(
 
     Exit code 0: linked; 1: not, and one line says why and what to do. With --json: a line for each QR text or code.
     """
-    pairing.follow(Client(url, token), _id(account), slot, method, json=json)
+    pairing.follow(Client(url, token), identity(account), slot, method, json=json)
 
 
 @app.command()
 def switch(account: Account, *, url: Url = None, token: Token = None, json: Json = False) -> None:
     """Let the other slot send."""
-    _show(Client(url, token).call("POST", f"/api/whatsapp/account/{_id(account)}/switch").json()["account"], json=json)
+    _show(
+        Client(url, token).call("POST", f"/api/whatsapp/account/{identity(account)}/switch").json()["account"],
+        json=json,
+    )
 
 
 @app.command()
@@ -139,7 +142,7 @@ def restart(
     json: Json = False,
 ) -> None:
     """Start a slot afresh: what brings a parked one back."""
-    path = f"/api/whatsapp/account/{_id(account)}/restart"
+    path = f"/api/whatsapp/account/{identity(account)}/restart"
     _show(Client(url, token).call("POST", path, {"slot": slot}).json()["account"], json=json)
 
 
@@ -153,21 +156,8 @@ def remove(
 ) -> None:
     """Log out both devices and forget the account. Its conversations stay in the store."""
     client = Client(url, token)
-    name = client.get(f"/api/whatsapp/account/{_id(account)}")["account"]["name"]
+    name = client.get(f"/api/whatsapp/account/{identity(account)}")["account"]["name"]
     if not yes:
         typer.confirm(f"Log out both devices of {name} and remove the account?", abort=True)
-    client.call("DELETE", f"/api/whatsapp/account/{_id(account)}")
+    client.call("DELETE", f"/api/whatsapp/account/{identity(account)}")
     typer.echo(f"{name} is removed.")
-
-
-def _id(account: str) -> str:
-    """Return the account's id, made from the number if that was given."""
-    if re.fullmatch(r"[0-9a-f]{16}", account):
-        return account
-    from tandem.errors import Rejected  # noqa: PLC0415 - seldom needed
-    from tandem.model.ids import InvalidNumber, account_id, canonical_number  # noqa: PLC0415 - heavy
-
-    try:
-        return account_id(canonical_number(account))
-    except InvalidNumber:
-        raise Rejected("neither an account's id nor a phone number; 'tandem accounts list' shows the ids") from None

@@ -73,10 +73,18 @@ class Client:
         self._opener: OpenerDirector = build_opener(*([ProxyHandler({})] if parts.hostname in _LOOPBACK else []))
 
     def call(
-        self, method: str, path: str, body: Mapping[str, object] | None = None, accept: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        accept: str = "application/json",
+        key: str | None = None,
     ) -> Reply:
-        """Raises Unreachable or Denied."""
-        response = self._open(self._request(method, path, body, accept), _TIMEOUT)
+        """``key``: an Idempotency-Key. Raises Unreachable or Denied."""
+        request = self._request(method, path, body, accept)
+        if key is not None:
+            request.add_header("Idempotency-Key", key)
+        response = self._open(request, _TIMEOUT)
         with response:
             return Reply(response.status, dict(response.headers.items()), response.read())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -30,3 +31,16 @@ def harmless(text: str) -> str:
     return "".join(
         each if each.isprintable() or each in _JOINS else each.encode("unicode_escape").decode() for each in text
     )
+
+
+def identity(account: str) -> str:
+    """Return the account's id, made from the number if that was given."""
+    if re.fullmatch(r"[0-9a-f]{16}", account):
+        return account
+    from tandem.errors import Rejected  # noqa: PLC0415 - seldom needed
+    from tandem.model.ids import InvalidNumber, account_id, canonical_number  # noqa: PLC0415 - heavy
+
+    try:
+        return account_id(canonical_number(account))
+    except InvalidNumber:
+        raise Rejected("neither an account's id nor a phone number; 'tandem accounts list' shows the ids") from None

@@ -32,6 +32,7 @@ class EventType(StrEnum):
     HOST_ENDED = "host_ended"
     HOST_LOG = "host_log"
     KEEP_ALIVE_FIXED = "keep_alive_fixed"
+    LIBRARY_OLD = "library_old"
     MESSAGE_SENT = "message_sent"
     MESSAGE_SEND_FAILED = "message_send_failed"
     MESSAGE_SEND_UNKNOWN = "message_send_unknown"

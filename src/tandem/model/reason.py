@@ -11,6 +11,10 @@ UPGRADE = "upgrade Tandem: WhatsApp refuses this release of its library"
 UPGRADE_IN_TIME = "upgrade Tandem before WhatsApp retires this release of its library"
 OPEN_WHATSAPP = "open WhatsApp on the phone, with a network"
 OPEN_WHATSAPP_TODAY = "open WhatsApp on the phone today, with a network: WhatsApp is about to unlink every device"
+WRITE_TO_KNOWN = "write only to people who have written to this number; what goes to others waits by itself until then"
+FIND_WHAT_ENDS = (
+    "find what keeps ending its sessions (tandem events --type session_offline): WhatsApp distrusts many logins"
+)
 WAIT_FOR_BAN = "wait for the end of the ban, then send less and to people who know the number"
 PAIR_AGAIN = "begin the pairing again, with the phone at hand"
 CHECK_NETWORK = "check this machine's network, then begin the pairing again"

@@ -60,12 +60,18 @@ class SlotView:
 
 @dataclass(frozen=True, slots=True)
 class SendingView:
-    """The pace. ``per_minute`` None: no limit; ``until`` in Unix seconds, 0: no known end; ``reason`` in words."""
+    """The pace. ``per_minute`` None: no limit; ``until`` in Unix seconds, 0: no known end; ``reason`` in words.
+
+    ``strangers_since`` and ``strangers_until``: when people without a conversation may not be written to, in Unix
+    seconds, 0 if they may.
+    """
 
     state: SendingState = SendingState.NORMAL
     per_minute: float | None = None
     until: float = 0.0
     reason: str = ""
+    strangers_since: float = 0.0
+    strangers_until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ _LEVELS: Mapping[EventType, str] = {
     EventType.HOST_ENDED: "warning",
     EventType.HOST_LOG: "debug",
     EventType.KEEP_ALIVE_FIXED: "warning",
+    EventType.LIBRARY_OLD: "warning",
     EventType.MESSAGE_SENT: "debug",
     EventType.MESSAGE_SEND_FAILED: "warning",
     EventType.MESSAGE_SEND_UNKNOWN: "warning",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tandem.clock import Clock
 from tandem.model.ids import ChatId
@@ -69,6 +69,14 @@ class Pacer:
 
     def view(self, banned_until: float) -> SendingView:
         """What people are shown; ``banned_until`` in Unix seconds, 0 if the number is not banned."""
+        shown, left = self._view(banned_until), self.strangers_wait()
+        if not left:
+            return shown
+        now, wall = self._clock.monotonic(), self._clock.now()
+        since = wall - (now - self._brake.strangers_since)
+        return replace(shown, strangers_since=since, strangers_until=wall + left)
+
+    def _view(self, banned_until: float) -> SendingView:
         now, wall = self._clock.monotonic(), self._clock.now()
         if banned_until > wall:
             return SendingView(SendingState.BANNED, 0.0, banned_until, "WhatsApp banned the number for a while")

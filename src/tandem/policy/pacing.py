@@ -82,6 +82,7 @@ class Brake:
     pulled_at: float = 0.0
     paused_until: float = 0.0
     strangers_until: float = 0.0
+    strangers_since: float = 0.0
     reason: str = ""
 
     def halvings(self, now: float) -> int:
@@ -103,12 +104,13 @@ class Brake:
         """Slow down after a refusal; repeated ones pause for longer and longer."""
         level = min(_DEEPEST, self.halvings(now) + 1)
         longer = 2.0 ** (level - 1)
-        paused, strangers = self.paused_until, self.strangers_until
+        paused, strangers, since = self.paused_until, self.strangers_until, self.strangers_since
         if refusal is Refusal.RATE_LIMIT:
             paused = max(paused, now + min(_LONGEST_PAUSE, _PAUSE * longer))
         elif refusal is Refusal.REACH_OUT:
+            since = since if strangers > now else now
             strangers = max(strangers, now + min(_LONGEST_STRANGERS, _STRANGERS * longer))
-        return Brake(level, now, paused, strangers, _WORDS[refusal])
+        return Brake(level, now, paused, strangers, since, _WORDS[refusal])
 
     def sentence(self, now: float) -> str:
         """Say what the brake does, for people."""

@@ -30,6 +30,7 @@ from tandem.policy.session_values import (
     NumberBanned,
     Recycle,
     Released,
+    Removed,
     Restart,
     SendUnanswered,
     Session,
@@ -51,6 +52,7 @@ __all__ = [
     "NumberBanned",
     "Recycle",
     "Released",
+    "Removed",
     "Restart",
     "SendUnanswered",
     "Session",
@@ -83,6 +85,8 @@ def decide(  # noqa: C901, PLR0911 - the table of tables
             return _number_banned(session, seconds, now)
         case Released():
             return _released(session, now, limits, admission)
+        case Removed():
+            return _removed(session, now)
         case _ if session.state not in _HOSTED:
             return Decision(session)
         case signals.HostEnded(code=code, reason=reason, unreachable=unreachable):
@@ -186,6 +190,13 @@ def _hurry(session: Session, now: float, chance: float, limits: Limits) -> Decis
                 hurried = replace(session, hurries=hurries)
                 return _recycle(hurried, f"{session.reason} and the partner is not well", now, chance, limits)
     return Decision(session)
+
+
+def _removed(session: Session, now: float) -> Decision:
+    if not session.paired:
+        return Decision(session)
+    gone = replace(_moved(session, S.LOGGED_OUT, "the account was removed", now), paired=False)
+    return Decision(gone, (Effect.KILL_HOST, Effect.QUARANTINE_KEYS), "logged out: the account was removed")
 
 
 def _number_banned(session: Session, seconds: float, now: float) -> Decision:

@@ -138,11 +138,16 @@ class NumberBanned:
 
 
 @dataclass(frozen=True, slots=True)
+class Removed:
+    """The account is being removed, and its device was logged out for that: nobody links it again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Released:
     """The fleet holds logins no more."""
 
 
-Command = Start | Linked | Restart | ActorFailed | Hurry | NumberBanned | Released
+Command = Start | Linked | Restart | ActorFailed | Hurry | NumberBanned | Released | Removed
 """What comes from Tandem itself: it counts whichever generation of the host it finds."""
 
 Input = signals.Signal | Command | SendUnanswered | Unwell | Recycle | Expired | StartFailed

@@ -26,6 +26,8 @@ from tandem.supervision.vitals import VitalLimits, Vitals
 from tandem.whatsapp.port import Device, DeviceFactory, DeviceListener, DeviceSpec
 
 _HOUR = 3600.0
+_ENDINGS = (signals.LoggedOut, signals.Disconnected, signals.HostEnded)
+"""How a host says that the logout of its device has come through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Session:
         self._ports = ports
         self._logins = Window()
         self._device: Device | None = None
+        self._leaving = False
         self._news: asyncio.Queue[_News] = asyncio.Queue()
         self.vitals = Vitals(self, ports.vitals, ports.clock)
         unlinked = machine.Session(SessionState.UNPAIRED, "not linked yet")
@@ -160,8 +163,10 @@ class Session:
     async def logout(self, deadline: float) -> None:
         """Unlink the device from the phone, best effort. Called from the operator's "delete account" only."""
         if self._device is not None and self.state.connected:
+            self._leaving = True
             try:
                 await self._device.logout(deadline)
+                self.tell(machine.Removed())
             except TandemError as error:
                 self.publish(EventType.SESSION_STATE, f"the {self.slot} could not be logged out: {error}")
 
@@ -283,7 +288,9 @@ class Session:
             self._news.put_nowait(_News(generation, machine.StartFailed(str(error))))
 
     def _hear(self, generation: int, signal: signals.Signal) -> None:
-        if generation != self.generation or not self.vitals.takes(signal):
+        if self._leaving and generation == self.generation and isinstance(signal, _ENDINGS):
+            self.tell(machine.Removed())
+        elif generation != self.generation or not self.vitals.takes(signal):
             self._news.put_nowait(_News(generation, signal))
 
     async def _end_host(self, *, gently: bool) -> None:

@@ -153,9 +153,10 @@ class TestAccounts:
         daemon.call(accounts.go_online, account, Slot.PRIMARY)
 
         def phone() -> None:
-            time.sleep(0.1)
+            while accounts.get(account).slot(Slot.BACKUP).pairing is None:
+                time.sleep(0.05)
             daemon.call(accounts.show_code, account, Slot.BACKUP, CODE)
-            time.sleep(0.2)
+            time.sleep(1.2)
             view = accounts.get(account).slot(Slot.BACKUP)
             over = replace(view, pairing=None, state=SessionState.UNPAIRED, reason="nobody typed it")
             daemon.call(accounts.put, account, over)

@@ -111,8 +111,11 @@ def test_a_reach_out_restriction_holds_new_contacts_only(tmp_path: Path, *, pace
         assert (await rig.state(stranger), await rig.state(friend)) == (OutboxState.QUEUED, OutboxState.SENT)
         assert "new contacts" in rig.dispatcher.sending.reason
         assert rig.dispatcher.sending.per_minute == 60
+        sending, now = rig.dispatcher.sending, VirtualClock().now()
+        assert (round(now - sending.strangers_since), round(sending.strangers_until - now)) == (61, 839)
         await asyncio.sleep(900)
         assert await rig.state(stranger) is OutboxState.SENT
+        assert rig.dispatcher.sending.strangers_until == 0
 
     run(tmp_path, scenario, rates=Rates(paced=paced))
 

@@ -65,6 +65,13 @@ def test_a_reach_out_restriction_holds_back_strangers_only() -> None:
     assert "nothing to new contacts for 890 s" in brake.sentence(10.0)
 
 
+def test_a_restriction_that_is_repeated_lasts_since_it_began() -> None:
+    brake = Brake().pull(Refusal.REACH_OUT, 5.0).pull(Refusal.REACH_OUT, 100.0)
+    assert (brake.strangers_since, brake.strangers(100.0)) == (5.0, 1800)
+    assert brake.pull(Refusal.RATE_LIMIT, 200.0).strangers_since == 5.0
+    assert brake.pull(Refusal.REACH_OUT, 5000.0).strangers_since == 5000.0
+
+
 @pytest.mark.parametrize(("code", "known"), [(429, True), (463, True), (479, True), (0, False), (500, False)])
 def test_only_some_codes_concern_the_pace(code: int, known: bool) -> None:  # noqa: FBT001 - the table's
     assert (refusal_of(code) is not None) is known

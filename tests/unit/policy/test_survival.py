@@ -12,8 +12,8 @@ import pytest
 from tandem.model.account import Account
 from tandem.model.ids import Number, account_id
 from tandem.model.phone import Presence, Proof
-from tandem.model.states import AccountStatus, Role, SessionState, Slot
-from tandem.model.views import AccountView, SlotView
+from tandem.model.states import AccountStatus, Role, SendingState, SessionState, Slot
+from tandem.model.views import AccountView, SendingView, SlotView
 from tandem.policy.next_step import next_step
 from tandem.policy.survival import DAY, OLD_LIBRARY, problems, restricted_until
 from tandem.whatsapp.release import LIBRARY
@@ -63,6 +63,28 @@ def test_a_phone_that_was_not_seen_is_a_problem_from_the_tenth_day_on() -> None:
     assert (problem.reason.key, problem.since) == ("phone_unseen", NOW)
     assert "13 of the 14 days" in problem.reason.words
     assert "today" in problem.reason.next_step
+
+
+def test_a_restriction_is_a_problem_with_its_end_and_the_next_step() -> None:
+    sending = SendingView(
+        SendingState.SLOWED, 5.0, NOW + 900, "463", strangers_since=NOW - 9, strangers_until=NOW + 900
+    )
+    account = replace(_account(), sending=sending)
+    (problem,) = problems(account, FRESH, NOW)
+    assert (problem.reason.key, problem.since, problem.until) == ("restricted", NOW - 9, NOW + 900)
+    assert problem.reason.next_step
+    assert problems(account, FRESH, NOW + 900) == ()
+
+
+def test_more_than_twenty_logins_of_both_devices_in_an_hour_are_unusual() -> None:
+    primary, backup = _account().slots
+    account = replace(_account(), slots=(replace(primary, logins=12), replace(backup, logins=8)))
+    assert problems(account, FRESH, NOW) == ()
+    account = replace(account, slots=(replace(primary, logins=13), replace(backup, logins=8)))
+    (problem,) = problems(account, FRESH, NOW)
+    assert problem.reason.key == "logins_many"
+    assert "21 times" in problem.reason.words
+    assert problem.reason.next_step
 
 
 def test_without_a_linked_device_no_phone_is_missed() -> None:

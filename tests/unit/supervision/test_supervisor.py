@@ -326,6 +326,13 @@ async def test_removing_an_account_logs_both_devices_out_and_keeps_their_keys_as
     devices = [world.devices.last(slot) for slot in Slot]
     await supervisor.remove(ACCOUNT)
     assert all(device.logged_out for device in devices)
+    told = [text for name, text in world.events if name in {EventType.SESSION_OFFLINE, EventType.ACCOUNT_REMOVED}]
+    assert told == [
+        "primary: logged out: the account was removed",
+        "backup: logged out: the account was removed",
+        "account removed; its conversations stay",
+    ]
+    assert not any("link it again" in text for _, text in world.events)
     assert not any(device.alive for device in devices)
     assert {slot for _, slot in world.devices.quarantined} == set(Slot)
     with pytest.raises(NotFound):

@@ -183,6 +183,8 @@ async def _play(stage: Checked, history: list[Step]) -> None:
         match kind, detail:
             case "says", (slot, signal):
                 stage.devices.hear(slot, signal)
+                if isinstance(signal, signals.Banned):
+                    await asyncio.sleep(INSTANT / 10)  # it ends the partner's host, and what that would hear in it
             case "tells", (slot, command):
                 stage.session(slot).tell(command)
                 await asyncio.sleep(INSTANT / 10)  # a verdict behind it is repeated by the server at the next login

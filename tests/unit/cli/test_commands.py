@@ -131,7 +131,8 @@ class TestAccounts:
         accounts = daemon.world.accounts
 
         def phone() -> None:
-            time.sleep(0.2)
+            while accounts.get(account).slot(Slot.BACKUP).pairing is None:
+                time.sleep(0.05)
             daemon.call(accounts.show_code, account, Slot.BACKUP, QR)
             time.sleep(0.2)
             daemon.call(accounts.show_code, account, Slot.BACKUP, QR + "2")
@@ -156,7 +157,7 @@ class TestAccounts:
             while accounts.get(account).slot(Slot.BACKUP).pairing is None:
                 time.sleep(0.05)
             daemon.call(accounts.show_code, account, Slot.BACKUP, CODE)
-            time.sleep(1.2)
+            time.sleep(0.2)
             view = accounts.get(account).slot(Slot.BACKUP)
             over = replace(view, pairing=None, state=SessionState.UNPAIRED, reason="nobody typed it")
             daemon.call(accounts.put, account, over)

@@ -27,6 +27,7 @@ from tandem.errors import TandemError
 from tandem.inbound.pipeline import Pipeline
 from tandem.inbound.unreadable import Unreadable
 from tandem.inbound.writer import Writer
+from tandem.limits import rates, session_limits, vital_limits
 from tandem.model.event import EventType
 from tandem.model.ids import AccountId, Number
 from tandem.model.message import RawEvent
@@ -37,14 +38,10 @@ from tandem.monitoring.redaction import Redactor
 from tandem.monitoring.sources import Availability, Backlog, Sources, Told, Traffic, Workings
 from tandem.monitoring.watchdog import Watchdog
 from tandem.outbound.dispatcher import Dispatcher
-from tandem.outbound.pacing import Rates
 from tandem.outbound.reconciliation import Reconciler
-from tandem.policy import keepalive
 from tandem.policy import pairing as pairing_machine
-from tandem.policy import session_machine as machine
 from tandem.policy.batching import caps
 from tandem.policy.fleet import FleetLimits
-from tandem.policy.pacing import Rate
 from tandem.queue.queue import Queue
 from tandem.queue.unknown import UnknownSends
 from tandem.settings import Settings
@@ -54,7 +51,6 @@ from tandem.supervision.account import Pair
 from tandem.supervision.outages import OutageKeeper
 from tandem.supervision.phones import PhoneKeeper
 from tandem.supervision.supervisor import Supervisor, SupervisorPorts
-from tandem.supervision.vitals import VitalLimits
 from tandem.surroundings import check_data_directory, find_emulator, tell_of_old_library
 from tandem.webhook.webhooks import Webhooks
 from tandem.whatsapp.decode import decode
@@ -205,7 +201,7 @@ class Daemon:
                 clock=clock,
                 random=random,
                 publish=events,
-                rates=_rates(settings),
+                rates=rates(settings),
                 patience=settings.session.suspect_after,
                 send_timeout=settings.device.command_timeout,
             )
@@ -219,7 +215,7 @@ class Daemon:
                 tasks.create_task(reconciler.run())
 
         supervisor = Supervisor(
-            _limits(settings),
+            session_limits(settings),
             SupervisorPorts(
                 devices=devices,
                 registry=queue.registry,
@@ -238,7 +234,7 @@ class Daemon:
             ),
             suspect_after=settings.session.suspect_after,
             max_accounts=settings.api.max_accounts,
-            vitals=_vital_limits(settings),
+            vitals=vital_limits(settings),
             fleet=FleetLimits(rate=settings.session.logins_per_second),
             pairing_limits=pairing_machine.Limits(window=settings.session.pairing_window),
         )
@@ -372,31 +368,3 @@ def _number(supervisor: Supervisor, account: AccountId) -> Number | None:
         return supervisor.get(account).account.number
     except TandemError:
         return None
-
-
-def _vital_limits(settings: Settings) -> VitalLimits:
-    session = settings.session
-    limits = keepalive.Limits(floor=session.ping_interval, answer=session.ping_answer)
-    return VitalLimits(limits, self_probe=session.self_probe_interval)
-
-
-def _rates(settings: Settings) -> Rates:
-    pacing = settings.pacing
-    return Rates(
-        account=Rate(pacing.account_per_minute, pacing.account_burst),
-        chat=Rate(pacing.chat_per_minute, pacing.chat_burst),
-        paced=settings.paced,
-    )
-
-
-def _limits(settings: Settings) -> machine.Limits:
-    session = settings.session
-    return machine.Limits(
-        connect_timeout=settings.device.connect_timeout,
-        library_retry=session.library_retry,
-        backoff_first=session.backoff_first,
-        backoff_max=session.backoff_max,
-        stable_after=session.stable_after,
-        restart_intensity=session.restart_intensity,
-        restart_period=session.restart_period,
-    )

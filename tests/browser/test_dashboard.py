@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from selenium.webdriver.common.by import By
 
 from browser.conftest import Browse
 from browser.page import Page
@@ -125,24 +124,23 @@ def test_what_is_being_typed_survives_what_happens_meanwhile(browse: Browse, dae
 
 
 def test_without_javascript_every_button_works(browse: Browse, daemon: Running) -> None:
-    chrome = browse()
-    chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
-    chrome.get(daemon.url)
-    find = chrome.find_element
-    find(By.CSS_SELECTOR, "#add summary").click()
-    find(By.ID, "add-phone").send_keys("12\n")
-    assert "country code" in find(By.TAG_NAME, "body").text
-    chrome.get(daemon.url)
-    find(By.CSS_SELECTOR, "#add summary").click()
-    find(By.ID, "add-phone").send_keys(f"{PHONE}\n")
+    page = Page(browse(), daemon.url)
+    page.chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    page.chrome.get(daemon.url)
+    page.click("#add summary")
+    page.find("#add-phone").send_keys("12\n")
+    page.says("country code")
+    page.chrome.get(daemon.url)
+    page.click("#add summary")
+    page.find("#add-phone").send_keys(f"{PHONE}\n")
+    page.says("Asking WhatsApp for a code")
     account = _account(daemon)
-    assert chrome.current_url.endswith(f"/accounts/{account}")
-    assert "Asking WhatsApp for a code" in find(By.TAG_NAME, "body").text
+    assert page.chrome.current_url.endswith(f"/accounts/{account}")
     daemon.call(daemon.world.accounts.show_code, account, Slot.PRIMARY, QR)
-    chrome.get(chrome.current_url)
-    assert find(By.CSS_SELECTOR, "img.qr").get_property("naturalWidth")
-    find(By.CSS_SELECTOR, "form[action$='/cancel'] button").click()
-    assert "the pairing was cancelled" in find(By.TAG_NAME, "body").text
+    page.chrome.get(page.chrome.current_url)
+    page.until(lambda: page.find("img.qr").get_property("naturalWidth"))
+    page.click("form[action$='/cancel'] button")
+    page.says("the pairing was cancelled")
 
 
 def test_the_reader_chooses_the_theme_and_it_stays(browse: Browse, daemon: Running) -> None:

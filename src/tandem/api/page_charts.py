@@ -152,9 +152,11 @@ def _stretch(begin: float, end: float, tone: str, words: str, window: tuple[floa
     return band_stretch(begin, end, window, tone, f"{words}, {span(end - begin)}" if end > begin else words)
 
 
-def band_stretch(begin: float, end: float, window: tuple[float, float], tone: str, words: str) -> Stretch:
+def band_stretch(
+    begin: float, end: float, window: tuple[float, float], tone: str, words: str, *, narrowest: float = _NARROWEST
+) -> Stretch:
     """Return a part of a band that shows the window; never too narrow to be seen."""
     scale = WIDTH / (window[1] - window[0])
-    width = max(_NARROWEST, (end - begin) * scale)
+    width = max(narrowest, (end - begin) * scale)
     x = min(max(0.0, (begin - window[0]) * scale), WIDTH - width)
     return Stretch(round(x, 1), round(width, 1), tone, words)

@@ -13,7 +13,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoesca
 from tandem.api.auth import COOKIE
 from tandem.api.context import Access, Context, caller_of, context_of
 from tandem.api.endpoint import Answer, Endpoint, Handler
-from tandem.api.page_words import percent, span, utc
+from tandem.api.page_words import code, span, utc
 from tandem.api.problems import Refused, refusal
 from tandem.errors import TandemError
 
@@ -36,7 +36,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.filters.update(span=span, utc=utc, percent=percent)
+_templates.filters.update(code=code, span=span, utc=utc)
 
 
 def go(where: str) -> web.Response:

@@ -22,6 +22,7 @@ from tandem.errors import NotFound
 from tandem.model.ids import AccountId
 
 _AIM = 0.999
+_NARROWEST = 12.0  # the bands in a table are small
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def _account(day: AccountDayJson, names: Mapping[AccountId, str], report: Report
         inbound=_latency(day.inbound),
         outbound=_latency(day.outbound),
         band=[_stretch(incident, report) for incident in day.incidents],
-        words=f"{count(len(day.incidents), 'outage')}, {span(day.downtime)} in all",
+        words=f"{count(len(day.incidents), 'outage')}, {span(day.downtime)} in all" if day.incidents else "no outage",
     )
 
 
@@ -105,7 +106,8 @@ def _tone(uptime: float | None) -> str:
 def _stretch(incident: IncidentJson, report: ReportJson) -> Stretch:
     begins, ends = report.begins, max(report.ends, report.begins + 1)
     ended = ends if incident.ended is None else incident.ended
-    return band_stretch(max(incident.began, begins), min(ended, ends), (begins, ends), "bad", mask(incident.cause))
+    part, words = (max(incident.began, begins), min(ended, ends)), mask(incident.cause)
+    return band_stretch(*part, (begins, ends), "bad", words, narrowest=_NARROWEST)
 
 
 def _latency(latency: LatencyJson) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from markupsafe import Markup, escape
+
 from tandem.model.event import EventType
 from tandem.model.states import AccountStatus, SendingState, SessionState, Slot
 
@@ -83,6 +85,13 @@ def span(seconds: float) -> str:
 def utc(milliseconds: int) -> str:
     """Return a time for readers without JavaScript; app.js puts it into their own zone."""
     return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%d %b %H:%M:%S} UTC"
+
+
+def code(text: str) -> Markup:
+    """Return a text with what stands between backticks set as code, all else escaped."""
+    parts = [escape(part) for part in text.split("`")]
+    parts[1::2] = [Markup("<code>{}</code>").format(part) for part in parts[1::2]]
+    return Markup("").join(parts)
 
 
 def percent(ratio: float) -> str:

@@ -56,7 +56,7 @@ async def _values(request: web.Request) -> Mapping[str, Any]:
     parts, full = context_of(request).parts, caller_of(request).admin
     views = parts.accounts.list()
     names = names_of(views, full=full)
-    text, tone = headline(views)
+    text, tone = headline(views, names)
     paired = [slot for view in views for slot in view.slots if slot.device]
     online = sum(slot.state.connected for slot in paired)
     return {

@@ -203,19 +203,25 @@ def _pairing(view: PairingView) -> PairingCard:
     )
 
 
-def headline(views: Sequence[AccountView]) -> tuple[str, str]:
+def _among(found: Sequence[AccountView], views: Sequence[AccountView], names: Mapping[AccountId, str]) -> str:
+    """Name the one that is meant, if there are others."""
+    return f": {names[found[0].account.id]}" if len(found) == 1 < len(views) else ""
+
+
+def headline(views: Sequence[AccountView], names: Mapping[AccountId, str]) -> tuple[str, str]:
     """Say in one sentence how things stand, and its tone; the worst comes first."""
     if not views:
         return "No accounts yet", "idle"
     troubled = [view for view in views if view.status is AccountStatus.OFFLINE]
     unprotected = [view for view in views if view.status is AccountStatus.DEGRADED]
     waiting = [view for view in views if view.status is AccountStatus.UNPAIRED]
-    if troubled:
-        return f"{count(len(troubled), 'account')} offline", "bad"
-    if unprotected:
-        return f"{count(len(unprotected), 'account')} without a healthy backup", "warn"
-    if waiting:
-        return f"{count(len(waiting), 'account')} waiting to be paired", "idle"
+    for found, words, tone in (
+        (troubled, "offline", "bad"),
+        (unprotected, "without a healthy backup", "warn"),
+        (waiting, "waiting to be paired", "idle"),
+    ):
+        if found:
+            return f"{count(len(found), 'account')} {words}{_among(found, views, names)}", tone
     return ("Online, on both devices" if len(views) == 1 else f"All {len(views)} accounts online"), "good"
 
 

@@ -123,6 +123,9 @@ async def test_a_failover_is_counted_in_metrics_and_report_and_outlives_the_daem
     assert account["counts"]["disconnects"] == 1
     assert account["inbound"]["count"] == 1
     assert account["inbound"]["p99"] is not None
+    assert account["roleMoved"]["count"] == 1
+    assert account["roleMoved"]["p99"] <= 0.25
+    assert account["recovered"]["count"] >= 1
     assert [incident["cause"] for incident in account["incidents"]] == ["the daemon was not running: it was stopped"]
     assert report["writes"] == 2  # the message and its chat
     seen = [event["type"] for event in (await _get(scene, "/api/events?limit=200"))["events"]]

@@ -70,6 +70,9 @@ class AccountDayJson(Json):
     counts: dict[str, int]
     inbound: LatencyJson = Field(description="From a message's arrival on this machine to the store.")
     outbound: LatencyJson = Field(description="From the 202 to WhatsApp's ack.")
+    detected: LatencyJson = Field(description="Silence before a fault was noticed that nothing told of.")
+    role_moved: LatencyJson = Field(description="From the loss of the active slot to the other one being active.")
+    recovered: LatencyJson = Field(description="From a slot's loss to its being online again.")
 
 
 class ReportJson(Json):

@@ -37,7 +37,8 @@ def report(
     )
 
 
-_HEADER = ("ACCOUNT", "UPTIME", "OUT", "OUTAGES", "FAILOVERS", "IN", "OUT", "DEAD", "STORED IN (P99)", "ACKED IN (P99)")
+_SPANS = {"inbound": "STORED (P99)", "outbound": "ACKED (P99)", "detected": "NOTICED (P99)", "recovered": "BACK (P99)"}
+_HEADER = ("ACCOUNT", "UPTIME", "OUT", "OUTAGES", "FAILOVERS", "IN", "SENT", "DEAD", *_SPANS.values())
 
 
 def _row(account: dict[str, Any]) -> tuple[str, ...]:
@@ -48,8 +49,7 @@ def _row(account: dict[str, Any]) -> tuple[str, ...]:
         f"{account['downtime']:.0f} s",
         str(len(account["incidents"])),
         *(str(counts[name]) for name in ("failovers", "received", "sent", "dead")),
-        _span(account["inbound"]["p99"]),
-        _span(account["outbound"]["p99"]),
+        *(_span(account[name]["p99"]) for name in _SPANS),
     )
 
 

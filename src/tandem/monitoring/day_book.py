@@ -15,6 +15,7 @@ from tandem.clock import Clock
 from tandem.errors import Transient
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId
+from tandem.model.states import Slot
 from tandem.monitoring.sources import Sources, Traffic
 from tandem.monitoring.tally import Tally
 from tandem.policy.report import bucket
@@ -29,6 +30,7 @@ _EVENTS: Mapping[EventType, str] = {
     EventType.PROACTIVE_RECONNECT: "proactive_reconnects",
     EventType.HOST_ENDED: "host_ends",
 }
+_TIMES = {"silent_ms": "detected", "role_gap_ms": "role_moved"}
 _TALLIED = {
     "disconnects": "disconnects",
     "reconnects": "reconnects",
@@ -51,16 +53,30 @@ class DayBook:
         self._highest: dict[Figure, float] = {}
         self._traffic: Mapping[AccountId, Traffic] = {}
         self._writes = 0
+        self._offline_since: dict[tuple[AccountId, Slot | None], float] = {}
         self._tallied: Mapping[tuple[AccountId | None, str], int] = {}
 
     def __call__(self, event: Event) -> None:
+        if event.account is not None:
+            self._time(event, event.account)
         if name := _EVENTS.get(event.type):
             self._sums[event.account or "", name] += 1
         if event.type is EventType.ALERT:
             self._sums["", "alerts"] += 1
 
+    def _time(self, event: Event, account: AccountId) -> None:
+        """Note how long faults went unnoticed, how long the role took to move, and slots to come back."""
+        slot, now = (account, event.slot), self._clock.monotonic()
+        for field, way in _TIMES.items():
+            if isinstance(milliseconds := event.data.get(field), int | float):
+                self.took(account, way, milliseconds / 1000)
+        if event.type is EventType.SESSION_OFFLINE:
+            self._offline_since[slot] = now
+        elif event.type is EventType.SESSION_ONLINE and slot in self._offline_since:
+            self.took(account, "recovered", now - self._offline_since.pop(slot))
+
     def took(self, account: AccountId, way: str, seconds: float) -> None:
-        """Note how long a message took on its way, ``inbound`` or ``outbound``."""
+        """Note how long something took: a message on its way ``inbound`` or ``outbound``, or what ``_time`` notes."""
         self._sums[account, f"{way}_{bucket(seconds)}"] += 1
 
     def today(self) -> str:

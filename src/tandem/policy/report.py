@@ -61,7 +61,11 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class AccountDay:
-    """``uptime`` is a ratio, None when less than 80 % of the day was observed; ``coverage`` is that share."""
+    """``uptime`` is a ratio, None when less than 80 % of the day was observed; ``coverage`` is that share.
+
+    ``detected``: silence before a fault that nothing told of was noticed; ``role_moved``: from the active slot's loss
+    to the other one being active; ``recovered``: from a slot's loss to its being online again.
+    """
 
     account: AccountId
     uptime: float | None
@@ -71,6 +75,9 @@ class AccountDay:
     counts: Mapping[str, int]
     inbound: Latency
     outbound: Latency
+    detected: Latency
+    role_moved: Latency
+    recovered: Latency
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +159,9 @@ def _account(
         counts={name: int(figures.get(name, 0)) for name in _COUNTED},
         inbound=latency(figures, "inbound"),
         outbound=latency(figures, "outbound"),
+        detected=latency(figures, "detected"),
+        role_moved=latency(figures, "role_moved"),
+        recovered=latency(figures, "recovered"),
     )
 
 
@@ -167,7 +177,7 @@ def _incident(outage: Outage, span: tuple[float, float]) -> Incident:
 
 
 def latency(figures: Figures, way: str) -> Latency:
-    """Return the percentiles of a way (``inbound``, ``outbound``) from its buckets."""
+    """Return the percentiles of what is counted in buckets under a name (``inbound``, ``detected`` …)."""
     names = [*(f"le_{bound:g}" for bound in LATENCY_BOUNDS), "le_inf"]
     counts = [int(figures.get(f"{way}_{name}", 0)) for name in names]
     total = sum(counts)

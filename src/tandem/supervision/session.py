@@ -215,7 +215,8 @@ class Session:
         now = self._machine
         if before.paired and not now.paired:
             self.device_jid = ""
-        self.publish(_event_of(before.state, now.state), f"{self.slot}: {sentence}", now.reason)
+        noticed = {"silent_ms": round(self.vitals.silence * 1000)} if now.state is SessionState.DEGRADED else {}
+        self.publish(_event_of(before.state, now.state), f"{self.slot}: {sentence}", now.reason, **noticed)
         if now.state is SessionState.PARKED:
             self.publish(
                 EventType.SESSION_PARKED, f"{self.slot}: {sentence}; an operator has to restart it", now.reason

@@ -78,10 +78,12 @@ class Vitals:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._said_fixed = False
         self._asked_at = float("-inf")
+        self._heard_at = clock.monotonic()
 
     def begin(self) -> tuple[float, ...]:
         """A host is about to start: forget the old one's signs. Returns the timings that it is to have."""
         self.end()
+        self._heard_at = self._clock.monotonic()
         self.quality.restarted()
         self._wanted = keepalive.cooled(self._wanted, self._clock.monotonic(), self._limits.keep_alive)
         return keepalive.timings(self._wanted.interval, self._limits.keep_alive)
@@ -111,8 +113,14 @@ class Vitals:
                 self._found(longest_wait)
         return False
 
+    @property
+    def silence(self) -> float:
+        """Seconds since the last sign of life: no fault can have lasted longer unnoticed."""
+        return self._clock.monotonic() - self._heard_at
+
     def alive(self) -> None:
         """The session gave a sign of life: whatever it was asked, it has answered."""
+        self._heard_at = self._clock.monotonic()
         if self._sign is not None and not self._sign.done():
             self._sign.set_result(True)
 

@@ -189,3 +189,20 @@ def test_today_can_be_looked_at_and_the_unknown_is_said_to_be_unknown(tmp_path: 
                 await office.reporter.of(unknown)
 
     in_office(tmp_path, play)
+
+
+def test_a_report_says_how_long_faults_went_unnoticed_and_slots_were_gone(tmp_path: Path) -> None:
+    async def play(office: Office) -> None:
+        tell = office.events
+        tell(EventType.SESSION_STATE, "a ping went unanswered", account=ACCOUNT, slot=Slot.PRIMARY, silent_ms=8200)
+        tell(EventType.SESSION_OFFLINE, "connection lost", account=ACCOUNT, slot=Slot.PRIMARY)
+        tell(EventType.SWITCHED_TO_BACKUP, "switched", account=ACCOUNT, slot=Slot.BACKUP, role_gap_ms=7.5)
+        await asyncio.sleep(0.4)
+        tell(EventType.SESSION_ONLINE, "online", account=ACCOUNT, slot=Slot.PRIMARY)
+        tell(EventType.SESSION_ONLINE, "online", account=ACCOUNT, slot=Slot.BACKUP)  # was never gone
+        await office.book.write_down(FIRST.isoformat())
+        (account,) = (await office.reporter.compose(FIRST)).accounts
+        assert (account.detected.p99, account.role_moved.p99, account.recovered.p99) == (10.0, 0.01, 0.5)
+        assert account.recovered.count == 1
+
+    in_office(tmp_path, play)

@@ -48,8 +48,8 @@ async def _settled(scene: Scene, account: AccountId, texts: list[str]) -> dict[s
     try:
         ends = time.monotonic() + PATIENCE
         while True:
-            [chat] = await store.chats(account, 10)
-            stored = await store.messages(account, chat.id, 1000)
+            chats = await store.chats(account, 10)
+            stored = [each for chat in chats for each in await store.messages(account, chat.id, 1000)]
             found = {each.message.text: each.message.standing for each in stored}
             assert len(found) == len(stored), "a message stands there twice"
             done = len(found) == len(texts) and all(each.status is MessageStatus.READ for each in found.values())

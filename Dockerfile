@@ -28,7 +28,8 @@ ENV PATH=/opt/tandem/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 EXPOSE 5002
-HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 CMD ["tandem", "check", "--live"]
+# Whether the process answers, nothing else: an outage of WhatsApp must never restart the container.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 CMD tandem check --live || exit 1
 # Starts as root because Railway's volumes belong to root, and gives that up before anything of Tandem runs.
 ENTRYPOINT ["docker-entrypoint.sh"]
 CMD ["tandem", "run"]

@@ -159,8 +159,18 @@ class ReportSettings(BaseModel):
 class LogSettings(BaseModel):
     """Logs: one JSON line each on stdout in production, readable lines on a terminal."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
-    format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else json.")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged. LOG_LEVEL says it too."
+    )
+    format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: console on a terminal, else json. LOG_FORMAT says it too."
+    )
+
+    @field_validator("level", "format", mode="before")
+    @classmethod
+    def _as_others_write_it(cls, value: object) -> object:
+        written = value.lower() if isinstance(value, str) else value
+        return "warning" if written == "warn" else written
 
 
 class Settings(BaseSettings):
@@ -279,8 +289,9 @@ def load(overrides: Mapping[str, object] | None = None) -> Settings:
     path = os.environ.get("TANDEM_CONFIG")
     if path and not Path(path).is_file():
         raise Misconfigured(f"TANDEM_CONFIG names {path}, which is not a file")
+    given = {name: value for name, value in (overrides or {}).items() if value is not None}
     try:
-        return Settings(**{name: value for name, value in (overrides or {}).items() if value is not None})  # type: ignore[arg-type]
+        return Settings(**{**_customary(), **given})  # type: ignore[arg-type]
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()
@@ -288,6 +299,18 @@ def load(overrides: Mapping[str, object] | None = None) -> Settings:
         raise Misconfigured(f"wrong settings: {problems}") from None
     except ValueError as error:
         raise Misconfigured(f"the config file cannot be read: {error}") from None
+
+
+def _customary() -> dict[str, object]:
+    """LOG_LEVEL and LOG_FORMAT, as many programs have them; Tandem's own names win."""
+    names = {"level": "LOG_LEVEL", "format": "LOG_FORMAT"}
+    environment = {name.upper(): value for name, value in os.environ.items() if value}
+    found = {
+        name: environment[other]
+        for name, other in names.items()
+        if other in environment and f"TANDEM_LOG__{name}".upper() not in environment
+    }
+    return {"log": found} if found else {}
 
 
 def _refuse_unknown_names() -> None:

@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("demo")(run.demo)
-app.command("check")(check.check)
+app.command("check", cls=check.CheckCommand)(check.check)
 app.add_typer(accounts.app, name="accounts")
 app.command("send")(outbox.send)
 app.add_typer(outbox.app, name="outbox")

@@ -72,6 +72,10 @@ class Client:
         self._token = token
         self._opener: OpenerDirector = build_opener(*([ProxyHandler({})] if parts.hostname in _LOOPBACK else []))
 
+    @property
+    def has_token(self) -> bool:
+        return bool(self._token)
+
     def call(
         self,
         method: str,

@@ -25,11 +25,13 @@ class DemoFailed(TandemError):  # noqa: N818 - a verdict, not a defect
 
 
 class JsonClient:
-    """A JSON API on a loopback port."""
+    """A JSON API on a loopback port; ``token`` is its bearer token, if it has one."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, token: str = "") -> None:
         self._session = aiohttp.ClientSession(
-            base_url=f"http://127.0.0.1:{port}", timeout=aiohttp.ClientTimeout(total=_CALL_TIMEOUT)
+            base_url=f"http://127.0.0.1:{port}",
+            timeout=aiohttp.ClientTimeout(total=_CALL_TIMEOUT),
+            headers={"Authorization": f"Bearer {token}"} if token else None,
         )
 
     async def __aenter__(self) -> Self:

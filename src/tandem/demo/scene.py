@@ -159,7 +159,9 @@ class Scene:
         self.emulator = await self._stack.enter_async_context(Emulator(self._emulator_port))
         await self.emulator.wait_until_up("/control/root-key", _UP, "the emulator")
         await self.daemon.start()
-        self.tandem = await self._stack.enter_async_context(Tandem(self.daemon.port))
+        self.tandem = await self._stack.enter_async_context(
+            Tandem(self.daemon.port, self._environment.get("TANDEM_API_TOKEN", ""))
+        )
         try:
             await self.tandem.wait_until_up("/readyz", _UP, "the daemon")
         except DemoFailed as error:

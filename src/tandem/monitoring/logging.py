@@ -19,7 +19,8 @@ from tandem.settings import LogSettings
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _RAILWAY_LEVELS = {"warning": "warn", "critical": "error", "exception": "error", "notset": "info"}
-_QUIET = ("aiohttp.access", "asyncio", "google", "grpc", "urllib3")
+_QUIET = ("aiohttp.access", "asyncio", "google", "grpc")
+_SILENT = ("apprise", "urllib3")  # they write down addresses that hold secrets; what came of a call we tell ourselves
 _KEPT = frozenset({"level", "timestamp", "logger"})
 
 
@@ -40,6 +41,8 @@ def configure(
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, *_shared(), _to_formatter],

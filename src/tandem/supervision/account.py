@@ -115,7 +115,7 @@ class Pair:
                 session.tell(machine.SendUnanswered())
             result = await call
             if result.outcome is SendOutcome.ACCEPTED and session.generation == generation:
-                session.vitals.acknowledged((self._clock.monotonic() - began) * 1000)
+                session.sent((self._clock.monotonic() - began) * 1000)
             return result
         finally:
             call.cancel()

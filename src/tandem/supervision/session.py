@@ -22,6 +22,7 @@ from tandem.policy import session_machine as machine
 from tandem.policy.fleet import FREE, Admission
 from tandem.policy.intensity import Window
 from tandem.supervision.fleet import Fleet
+from tandem.supervision.lifetime import Lifetime
 from tandem.supervision.vitals import VitalLimits, Vitals
 from tandem.whatsapp.port import Device, DeviceFactory, DeviceListener, DeviceSpec
 
@@ -72,6 +73,7 @@ class Session:
         self._logins = Window()
         self._device: Device | None = None
         self._leaving = False
+        self._life: Lifetime | None = None
         self._news: asyncio.Queue[_News] = asyncio.Queue()
         self.vitals = Vitals(self, ports.vitals, ports.clock)
         unlinked = machine.Session(SessionState.UNPAIRED, "not linked yet")
@@ -210,6 +212,7 @@ class Session:
         match news:
             case signals.HostEnded(code, reason):
                 self.publish(EventType.HOST_ENDED, f"the {self.slot}'s host ended: {reason}", reason, exit_code=code)
+                self._life_over(reason)
 
     def _moved(self, before: machine.Session, sentence: str) -> None:
         now = self._machine
@@ -276,7 +279,8 @@ class Session:
         self.starts += 1
         self._logins = self._logins.add(self._ports.clock.monotonic(), _HOUR)
         generation = self.generation
-        listener = DeviceListener(lambda signal: self._hear(generation, signal), self._ports.receive)
+        life = self._life = Lifetime(self.account.id, self.slot, generation, self._ports.clock.monotonic())
+        listener = DeviceListener(lambda signal: self._hear(life, signal), lambda event: self._receive(life, event))
         timings = self.vitals.begin()
         try:
             await self.import_leftover()
@@ -288,17 +292,34 @@ class Session:
         except TandemError as error:
             self._news.put_nowait(_News(generation, machine.StartFailed(str(error))))
 
-    def _hear(self, generation: int, signal: signals.Signal) -> None:
-        if self._leaving and generation == self.generation and isinstance(signal, _ENDINGS):
+    def _hear(self, life: Lifetime, signal: signals.Signal) -> None:
+        life.heard(signal)
+        if self._leaving and life.generation == self.generation and isinstance(signal, _ENDINGS):
             self.tell(machine.Removed())
-        elif generation != self.generation or not self.vitals.takes(signal):
-            self._news.put_nowait(_News(generation, signal))
+        elif life.generation != self.generation or not self.vitals.takes(signal):
+            self._news.put_nowait(_News(life.generation, signal))
+
+    def _receive(self, life: Lifetime, event: RawEvent) -> None:
+        life.received += 1
+        self._ports.receive(event)
+
+    def sent(self, milliseconds: float) -> None:
+        """The server acknowledged a message of the running host after so long."""
+        if self._life is not None:
+            self._life.sent += 1
+        self.vitals.acknowledged(milliseconds)
+
+    def _life_over(self, why: str) -> None:
+        if self._life is not None:
+            self._life.end(self._ports.clock.monotonic(), why)
+            self._life = None
 
     async def _end_host(self, *, gently: bool) -> None:
         self.vitals.end()
         device, self._device, self.host_started_at = self._device, None, None
         if device is None:
             return
+        self._life_over(self.reason or "it was stopped")
         self.generation += 1  # whatever it still says is of the past
         if not gently:
             device.kill()

@@ -17,6 +17,8 @@ from tandem.cli import client, main, pairing
 from tandem.errors import DataUnusable, Misconfigured
 from tandem.model.event import EventType
 from tandem.model.states import SessionState, Slot
+from tandem.policy.alert_rules import RULES, Finding
+from tandem.policy.alerting import Alert, Phase
 from unit.api.twins import CODE, QR
 from unit.api.world import ADMIN, PHONE, READER, World, settings
 from unit.cli.daemon import Running, running
@@ -76,9 +78,53 @@ class TestCheck:
 
     def test_something_else_there_is_down(self, daemon: Running, capsys: Capture) -> None:
         assert run(capsys, "check", f"{daemon.url}dashboard/app.css?")[0] == 2
+
+    def test_a_wrong_call_is_not_down(self, capsys: Capture) -> None:
         code, _, err = run(capsys, "check", "ftp://example.org")
-        assert code == 2
+        assert code == 3
         assert "http://HOST:PORT" in err
+        code, out, _ = run(capsys, "check", "--nagios", "ftp://example.org")
+        assert code == 3
+        assert out.startswith("TANDEM UNKNOWN - ftp://example.org is no address")
+        assert run(capsys, "check", "--nagiso")[0] == 3
+
+    def test_firing_alerts_are_named_and_degrade(self, daemon: Running, capsys: Capture) -> None:
+        account = daemon.do(daemon.world.add())
+        for slot in Slot:
+            daemon.call(daemon.world.accounts.go_online, account, slot)
+        for number, (rule, subject) in enumerate(
+            (("disk_low", ""), ("slot_stopped", f"{account}/backup"), ("dead_letters", ""), ("queue_old", ""))
+        ):
+            daemon.world.alerts.append(Alert(Finding(RULES[rule], "words", subject), Phase.FIRING, number))
+        code, out, _ = run(capsys, "check")
+        assert code == 1
+        assert out == (
+            f"degraded: 1 account online; firing: disk_low, slot_stopped [{account}/backup], dead_letters and 1 more\n"
+        )
+        assert [each["rule"] for each in json.loads(run(capsys, "check", "--json")[1])["alerts"]][:1] == ["disk_low"]
+
+    def test_nagios_reads_status_and_figures(self, daemon: Running, capsys: Capture) -> None:
+        account = daemon.do(daemon.world.add())
+        for slot in Slot:
+            daemon.call(daemon.world.accounts.go_online, account, slot)
+        figures = "accounts=1;;;0 online=1;;;0 degraded=0;;;0 offline=0;;;0 alerts=0;;;0"
+        assert run(capsys, "check", "--nagios")[:2] == (0, f"TANDEM OK - 1 account online | {figures}\n")
+        daemon.world.alerts.append(Alert(Finding(RULES["disk_low"], "words"), Phase.FIRING, 1.0))
+        code, out, _ = run(capsys, "check", "--nagios")
+        assert code == 1
+        assert out.startswith("TANDEM WARNING - 1 account online; firing: disk_low | ")
+        code, out, _ = run(capsys, "check", "--nagios", "http://127.0.0.1:9")
+        assert code == 2
+        assert out.startswith("TANDEM CRITICAL - nothing answers at http://127.0.0.1:9")
+
+    def test_who_may_not_read_gets_the_public_health(self, capsys: Capture) -> None:
+        with running(World(settings(api_token=ADMIN))) as daemon:
+            daemon.world.alerts.append(Alert(Finding(RULES["disk_low"], "words"), Phase.FIRING, 1.0))
+            assert run(capsys, "check", daemon.url)[:2] == (0, "healthy: no accounts yet\n")
+            code, out, _ = run(capsys, "check", daemon.url, "--token", "wrong")
+            assert code == 1
+            assert out.startswith("degraded: no accounts yet (alerts unknown: this token is not known here")
+            assert run(capsys, "check", daemon.url, "--token", ADMIN)[0] == 1
 
 
 class TestAccounts:

@@ -73,9 +73,13 @@ class PingTimed:
 
 @dataclass(frozen=True, slots=True)
 class RateLimited:
-    """WhatsApp said that it is asked too much; ``detail`` in words, without any number but WhatsApp's code."""
+    """WhatsApp said that it is asked too much; ``detail`` in words, without any number but WhatsApp's code.
+
+    ``answered_send``: it was the answer to a send, so that whoever sends tells of it.
+    """
 
     detail: str
+    answered_send: bool = False
 
 
 @dataclass(frozen=True, slots=True)

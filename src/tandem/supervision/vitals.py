@@ -106,8 +106,8 @@ class Vitals:
                 self._start("confirm", self._confirm(signal))
                 self._judge()
                 return True
-            case signals.RateLimited(detail):
-                self._slow_down(detail)
+            case signals.RateLimited(detail, answered_send):
+                self._slow_down(detail, tell=not answered_send)
                 return True
             case signals.Started(keep_alive=longest_wait):
                 self._found(longest_wait)
@@ -190,14 +190,16 @@ class Vitals:
             await self._subject.device.probe(self._limits.confirm)
             self.alive()
 
-    def _slow_down(self, detail: str) -> None:
+    def _slow_down(self, detail: str, *, tell: bool) -> None:
+        """Ask less often; ``tell`` unless somebody else tells of the same refusal: one is to be counted once."""
         before = self._wanted
         self._wanted = keepalive.rate_limited(before, self._clock.monotonic(), self._limits.keep_alive)
         if self._wanted == before:
             return
         interval = self._wanted.interval
         sentence = f"{detail}: the {self._subject.slot} is asked every {interval:g} s from now on"
-        self._subject.publish(EventType.RATE_LIMIT_DETECTED, sentence, detail, interval=interval)
+        if tell:
+            self._subject.publish(EventType.RATE_LIMIT_DETECTED, sentence, detail, interval=interval)
         self._adjust()
 
     def _found(self, longest_wait: float | None) -> None:

@@ -129,7 +129,7 @@ class Link:
         except NotOnline as error:
             return SendResult(SendOutcome.UNKNOWN, error=str(error))
         result = SendResult(SendOutcome.ACCEPTED) if isinstance(content, MarkRead) else send_result(answer.payload)
-        self._note_rate_limit(result.error)
+        self._note_rate_limit(result.error, answered_send=True)
         return result
 
     async def probe(self, timeout: float) -> float:
@@ -203,9 +203,9 @@ class Link:
         except TimeoutError:
             raise NotOnline(f"no answer within {timeout:.2g} s") from None
 
-    def _note_rate_limit(self, text: str) -> None:
+    def _note_rate_limit(self, text: str, *, answered_send: bool = False) -> None:
         if detail := reasons.rate_limit(text):
-            self._listener.signal(RateLimited(detail))
+            self._listener.signal(RateLimited(detail, answered_send))
 
     def _say(self, frame: Frame) -> None:
         if not self._ended and not self._writer.is_closing():

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from tandem.errors import Misconfigured
 from tandem.monitoring.logging import configure
 from tandem.monitoring.redaction import Redactor
-from tandem.settings import LogSettings
+from tandem.settings import LogSettings, load
 
 
 class Terminal(io.StringIO):
@@ -131,3 +132,27 @@ def test_what_cannot_be_json_is_still_told() -> None:
     _configured(out)
     structlog.get_logger().info("odd", thing=object(), raw=b"bytes")
     assert _lines(out)[0]["raw"] == "<5 bytes>"
+
+
+def test_who_writes_addresses_into_the_log_is_not_heard() -> None:
+    out = io.StringIO()
+    configure(LogSettings(level="debug", format="json"), Redactor(), stream=out)
+    for name in ("apprise", "urllib3.connectionpool"):
+        logging.getLogger(name).error("POST https://hooks.example.org/T0/secret-path")
+    logging.getLogger("something.else").error("heard")
+    assert "secret-path" not in out.getvalue()
+    assert "heard" in out.getvalue()
+
+
+@pytest.mark.parametrize(("written", "level"), [("WARN", "warning"), ("Debug", "debug"), ("info", "info")])
+def test_log_level_and_format_may_be_set_as_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, written: str, level: str
+) -> None:
+    monkeypatch.setenv("LOG_LEVEL", written)
+    monkeypatch.setenv("LOG_FORMAT", "JSON")
+    assert (load().log.level, load().log.format) == (level, "json")
+    monkeypatch.setenv("TANDEM_LOG__LEVEL", "error")
+    assert (load().log.level, load().log.format) == ("error", "json")
+    monkeypatch.setenv("LOG_FORMAT", "yaml")
+    with pytest.raises(Misconfigured, match="log.format"):
+        load()

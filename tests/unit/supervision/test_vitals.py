@@ -128,6 +128,18 @@ def test_a_rate_limit_doubles_the_interval_in_the_running_host_and_answers_bring
     run_virtually(scene())
 
 
+def test_a_refused_send_slows_the_pings_and_is_told_by_who_sends_alone() -> None:
+    async def scene() -> None:
+        patient = Patient()
+        vitals = _host(patient)
+        assert vitals.takes(signals.RateLimited("WhatsApp said: rate over limit (429)", answered_send=True))
+        await asyncio.sleep(0.1)
+        assert vitals.keep_alive == 20.0
+        assert patient.events == []
+
+    run_virtually(scene())
+
+
 def test_a_host_started_during_the_cool_down_has_the_longer_interval_one_after_it_the_start() -> None:
     async def scene() -> None:
         vitals = _host(Patient())

@@ -154,5 +154,5 @@ def test_log_level_and_format_may_be_set_as_elsewhere(
     monkeypatch.setenv("TANDEM_LOG__LEVEL", "error")
     assert (load().log.level, load().log.format) == ("error", "json")
     monkeypatch.setenv("LOG_FORMAT", "yaml")
-    with pytest.raises(Misconfigured, match="log.format"):
+    with pytest.raises(Misconfigured, match=r"log\.format"):
         load()

@@ -159,13 +159,13 @@ def test_a_walk_through_the_dashboard(browse: Browse, stage: Stage) -> None:
     _looks_only(page, account)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_is_wider_than_a_phone(browse: Browse, stage: Stage, scheme: str) -> None:
-    page = Page(browse(390, 844, scheme), stage.url, PATIENCE)
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (820, "light")])
+def test_no_page_is_wider_than_its_screen(browse: Browse, stage: Stage, width: int, scheme: str) -> None:
+    page = Page(browse(width, 844, scheme), stage.url, PATIENCE)
     _log_in(page, ADMIN)
     account = _link(page, stage)
     for path in ("/", account, f"{account}?hours=24", "/events", "/report", "/report?date=2020-01-01"):
         page.go(path)
         page.until(lambda: page.find("#link[data-state=live]"))
-        page.keep(f"phone-{scheme}-{path.strip('/').partition('/')[0].partition('?')[0] or 'overview'}")
+        page.keep(f"{width}-{scheme}-{path.strip('/').partition('/')[0].partition('?')[0] or 'overview'}")
         page.untroubled()

@@ -64,7 +64,8 @@ def _conditions(limits: Thresholds) -> dict[str, str]:
     return {
         "account_offline": 'tandem_account_status{tandem_account_status="offline"} == 1',
         "backup_missing": 'tandem_account_status{tandem_account_status="degraded"} == 1',
-        "slot_stopped": 'tandem_session_state{tandem_session_state=~"conflict|logged_out|parked"} == 1',
+        "slot_stopped": 'tandem_session_state{tandem_session_state=~"logged_out|parked"} == 1',
+        "slot_conflict": 'tandem_session_state{tandem_session_state="conflict"} == 1',
         "account_banned": 'max without (slot) (tandem_session_state{tandem_session_state="banned"}) == 1',
         "client_outdated": 'tandem_session_state{tandem_session_state="outdated"} == 1',
         "session_deaf": deaf,

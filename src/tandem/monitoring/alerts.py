@@ -82,7 +82,7 @@ class Alerts:
 
     async def _wait(self) -> None:
         self._news.clear()
-        timer = asyncio.create_task(self._clock.sleep(_EVERY))
+        timer = asyncio.create_task(self._clock.sleep(min(_EVERY, self._manners.settle)))
         news = asyncio.create_task(self._news.wait())
         try:
             await asyncio.wait({timer, news}, return_when=asyncio.FIRST_COMPLETED)

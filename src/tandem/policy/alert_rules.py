@@ -120,9 +120,14 @@ RULES = {
         ),
         Rule(
             "slot_stopped", _CRITICAL, 0.0,
-            "A slot reached a state that it leaves only by a person's act: logged out, parked or in conflict.",
-            "Logged out: link it again. Parked: read its events, then `tandem accounts restart ACCOUNT --slot SLOT`. "
-            "Conflict: something else uses the same keys: find it and stop it.",
+            "A slot reached a state that it leaves only by a person's act: logged out or parked.",
+            "Logged out: link it again. Parked: read its events, then `tandem accounts restart ACCOUNT --slot SLOT`.",
+        ),
+        Rule(
+            "slot_conflict", _CRITICAL, 0.0,
+            "Something else connected with a device's keys, so WhatsApp disconnected us. Tandem takes them back three "
+            "times in five minutes at most, then parks the slot.",
+            "Find what else uses these keys (a second deployment, a copy of the data directory) and stop it.",
         ),
         Rule(
             "account_banned", _CRITICAL, 0.0,
@@ -288,13 +293,18 @@ def _of_phone(account: AccountFacts, limits: Thresholds, found: Callable[[str, s
     return [found("phone_unseen", words)] if days >= limits.phone_warn_days else []
 
 
-_STOPPED = frozenset({SessionState.LOGGED_OUT, SessionState.PARKED, SessionState.CONFLICT})
+_STOPPED = {
+    SessionState.LOGGED_OUT: ("slot_stopped", "logged out"),
+    SessionState.PARKED: ("slot_stopped", "parked"),
+    SessionState.CONFLICT: ("slot_conflict", "in conflict"),
+}
 
 
 def _of_slot(account: AccountId, slot: SlotFacts) -> Iterator[Finding]:
     subject = f"{account}/{slot.slot}"
     if slot.state in _STOPPED:
-        yield Finding(RULES["slot_stopped"], f"the {slot.slot} is {slot.state}: {slot.reason}", subject)
+        name, state = _STOPPED[slot.state]
+        yield Finding(RULES[name], f"the {slot.slot} is {state}: {slot.reason}", subject)
     if slot.state is SessionState.OUTDATED:
         yield Finding(RULES["client_outdated"], f"the {slot.slot} was refused: {slot.reason}", subject)
     if slot.deaf:

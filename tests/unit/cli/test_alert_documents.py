@@ -40,6 +40,10 @@ FIRING: Mapping[str, tuple[Series, int, list[dict[str, str]]]] = {
         {_STATE % "parked": "0x2 1x20"}, 3,
         [{"account": "a", "slot": "primary", "tandem_session_state": "parked"}],
     ),
+    "slot_conflict": (
+        {_STATE % "conflict": "0x2 1x20"}, 3,
+        [{"account": "a", "slot": "primary", "tandem_session_state": "conflict"}],
+    ),
     "account_banned": ({_STATE % "banned": "0x2 1x20"}, 3, [{"account": "a", "tandem_session_state": "banned"}]),
     "client_outdated": (
         {_STATE % "outdated": "0x2 1x20"}, 3,
@@ -178,7 +182,8 @@ def test_every_rule_is_mirrored_or_it_is_said_why_not() -> None:
 
 
 def test_stopped_states_are_those_of_the_daemons_rule() -> None:
-    states = "|".join(sorted(str(state) for state in alert_rules._STOPPED))
+    stopped = (state for state, (rule, _) in alert_rules._STOPPED.items() if rule == "slot_stopped")
+    states = "|".join(sorted(map(str, stopped)))
     assert f'tandem_session_state=~\\"{states}\\"' in FILE.read_text()
 
 

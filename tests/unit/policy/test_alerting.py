@@ -50,6 +50,7 @@ def names(facts: Facts) -> set[str]:
         ),
         (Facts((account(AccountStatus.DEGRADED, SessionState.ONLINE, SessionState.UNPAIRED),)), "backup_missing"),
         (Facts((account(AccountStatus.DEGRADED, SessionState.ONLINE, SessionState.PARKED),)), "slot_stopped"),
+        (Facts((account(AccountStatus.DEGRADED, SessionState.ONLINE, SessionState.CONFLICT),)), "slot_conflict"),
         (Facts((account(AccountStatus.OFFLINE, SessionState.BANNED, SessionState.BANNED),)), "account_banned"),
         (Facts((account(AccountStatus.OFFLINE, SessionState.OUTDATED, SessionState.ONLINE),)), "client_outdated"),
         (Facts((AccountFacts(ACCOUNT, AccountStatus.ONLINE, (), phone_unseen_days=10),)), "phone_unseen"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import threading
 from collections.abc import Coroutine, Iterator
@@ -138,7 +139,7 @@ def _looks_only(page: Page, account: str) -> None:
         page.go(path)
         assert "read only" in page.text(".top")
         assert page.chrome.execute_script(_STRAY) == ["/logout"]
-        assert "555" not in page.chrome.page_source
+        assert not re.search(r"202\W?555\W?0123", page.chrome.page_source)
         page.untroubled()
     page.go("/")
     assert "+120****23" in page.text(".account .phone")

@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 from tandem.clock import Clock, Random
 from tandem.model.ids import AccountId
 from tandem.model.outage import Outage
+from tandem.model.states import AccountStatus
+from tandem.model.views import AccountView
 from tandem.monitoring.alerts import Alerts
 from tandem.monitoring.archive import Archive
 from tandem.monitoring.day_book import DayBook
@@ -71,7 +73,7 @@ class Desk:
             queue.day_figures,
             queue.outages,
             ports.store,
-            accounts=lambda: [view.account.id for view in ports.sources.accounts()],
+            accounts=lambda: _linked(ports.sources.accounts()),
             send=self._send,
             zone=zone,
             clock=clock,
@@ -130,3 +132,8 @@ class Desk:
             letter = Letter(f"daily report {report.date}", summary(report))
             parcel = Parcel(f"report-{report.date}", "report", "", letter.encode())
             await self._deliveries.put(KIND, [parcel])
+
+
+def _linked(views: Sequence[AccountView]) -> list[AccountId]:
+    """Those of whom a day can say something: an account that was never linked was neither up nor down."""
+    return [view.account.id for view in views if view.status is not AccountStatus.UNPAIRED]

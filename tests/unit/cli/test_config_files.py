@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -93,3 +94,16 @@ def test_the_licence_is_whole() -> None:
     text = (ROOT / "LICENSE").read_text()
     assert "Apache License" in text
     assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_time_zones_are_known_on_a_system_that_brings_none(tmp_path: Path) -> None:
+    """A slim image has no zoneinfo of its own; UTC is the default and must not stop the daemon."""
+    code = "from tandem.settings import load; print(load({'report': {'timezone': 'Europe/Bucharest'}}).report.timezone)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONTZPATH": "", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "Europe/Bucharest"

@@ -10,7 +10,9 @@ import typer
 
 from tandem.cli import pairing
 from tandem.cli.client import Client, Json, Token, Url
-from tandem.cli.words import identity, table, when
+from tandem.cli.words import harmless, identity, table, when
+
+_OUTAGES = 5
 
 app = typer.Typer(
     help="Add, list, pair, switch, restart and remove accounts of a running daemon.", no_args_is_help=True
@@ -92,6 +94,9 @@ def _show(account: dict[str, Any], *, json: bool) -> None:
     rate = f", {sending['perMinute']:g} a minute" if sending["perMinute"] is not None else ""
     reason = f": {sending['reason']}" if sending["reason"] else ""
     typer.echo(f"  sending  {sending['state']}{rate}{reason}")
+    for outage in account.get("outages", [])[:_OUTAGES]:
+        lasts = "" if outage["to"] else ", and lasts"
+        typer.echo(f"  outage   {when(outage['from'])}, {outage['seconds']:.1f} s{lasts}: {harmless(outage['cause'])}")
 
 
 def _show_survival(survival: dict[str, Any]) -> None:

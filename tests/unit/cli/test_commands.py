@@ -16,6 +16,7 @@ import tandem.demo
 from tandem.cli import client, main, pairing
 from tandem.errors import DataUnusable, Misconfigured
 from tandem.model.event import EventType
+from tandem.model.outage import Outage
 from tandem.model.states import SessionState, Slot
 from tandem.policy.alert_rules import RULES, Finding
 from tandem.policy.alerting import Alert, Phase
@@ -135,7 +136,9 @@ class TestAccounts:
         assert account in out
         assert run(capsys, "accounts", "list")[1].splitlines()[1].split()[:3] == [account, "Desk", PHONE]
         daemon.call(daemon.world.accounts.go_online, account, Slot.PRIMARY)
+        daemon.world.outages.append(Outage(account, 1_700_000_000.0, "both slots were killed", 1_700_000_001.5, 2))
         shown = run(capsys, "accounts", "show", PHONE)[1]
+        assert "1.5 s: both slots were killed" in shown
         assert "online (active), ping 42 ms" in shown
         assert "sending  normal" in shown
         assert json.loads(run(capsys, "accounts", "show", account, "--json")[1])["id"] == account

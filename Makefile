@@ -44,8 +44,11 @@ format: $(VENV)/.dev ## put the code into its one format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-test: lint ## lint, then every test
-	@$(BIN)/pytest
+QUICK := tests/unit tests/property tests/architecture tests/simulation
+test: lint ## lint, then every test: the quick ones beside those with real processes, which mostly wait
+	@$(BIN)/pytest $(QUICK) >$(VENV)/quick.log 2>&1 & quick=$$!; trap "kill $$quick" INT TERM; \
+	$(BIN)/pytest $(QUICK:%=--ignore=%); real=$$?; \
+	wait $$quick; status=$$?; cat $(VENV)/quick.log; exit $$((status || real))
 
 bench: $(VENV)/.dev ## ratios, measured side by side in one run
 	@$(BIN)/pytest tests/bench -m bench -s

@@ -123,7 +123,7 @@ class Stage:
     async def at_rest(self, row: str) -> None:
         """Wait until the message's fate is known, or has stayed unknown for as long as it takes to find out."""
         with suppress(AssertionError):
-            await self.until(lambda: self._is(row, PROVEN), "the message's fate is known", patience=12)
+            await self.until(lambda: self._is(row, PROVEN), "the message's fate is known", patience=8)
         assert await self.state(row) in {*PROVEN, "unknown"}
 
     async def _is(self, row: str, states: tuple[str, ...]) -> bool:

@@ -29,7 +29,7 @@ from tandem.queue.dead_letters import decode_message
 from tandem.settings import load
 from tandem.store.firestore.store import FirestoreStore
 
-KILLS = int(os.environ.get("TORTURE_KILLS", "25"))
+KILLS = int(os.environ.get("TORTURE_KILLS", "12"))
 RATE = 60.0
 POISON = "p" * 1_200_000  # more than a Firestore document can hold
 POISON_EVERY = 5

@@ -19,6 +19,18 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None: ...
 
 
+async def until_told(news: asyncio.Event, clock: Clock, longest: float) -> None:
+    """Wait for news, at most ``longest`` seconds, and take notice of it: it is cleared."""
+    timer = asyncio.create_task(clock.sleep(longest))
+    told = asyncio.create_task(news.wait())
+    try:
+        await asyncio.wait({timer, told}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        timer.cancel()
+        told.cancel()
+    news.clear()
+
+
 class SystemClock:
     def now(self) -> float:
         return time.time()

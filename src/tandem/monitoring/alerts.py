@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from tandem.clock import Clock, Random
+from tandem.clock import Clock, Random, until_told
 from tandem.errors import Transient
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId
@@ -74,22 +74,12 @@ class Alerts:
                 await self._look()
             except Transient as error:
                 _log.warning("alerts_wait", message="Alerts cannot be kept just now", reason=str(error))
-            await self._wait()
+            await until_told(self._news, self._clock, min(_EVERY, self._manners.settle))
+            await self._clock.sleep(_GATHER)
 
     def _heard(self, event: Event) -> None:
         if event.type not in _OWN:
             self._news.set()
-
-    async def _wait(self) -> None:
-        self._news.clear()
-        timer = asyncio.create_task(self._clock.sleep(min(_EVERY, self._manners.settle)))
-        news = asyncio.create_task(self._news.wait())
-        try:
-            await asyncio.wait({timer, news}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            news.cancel()
-        await self._clock.sleep(_GATHER)
 
     async def _load(self) -> dict[str, Alert]:
         while True:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import structlog
 
-from tandem.clock import Clock, Random
+from tandem.clock import Clock, Random, until_told
 from tandem.errors import Conflict, Transient
 from tandem.model.event import EventType, Publish
 from tandem.model.ids import AccountId, ChatId
@@ -194,14 +194,8 @@ class Dispatcher:
         """Wait for news, at most until something is due: a pace's, a backoff's or a held chat's end, or anyway."""
         now = self._clock.monotonic()
         due = [moment for moment in (self._due, self._not_before, self._held_until) if moment > now]
-        timer = asyncio.create_task(self._clock.sleep(min((moment - now for moment in due), default=_LOOK_AGAIN)))
-        news = asyncio.create_task(self._news.wait())
-        try:
-            await asyncio.wait({timer, news}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            news.cancel()
-        self._news.clear()
+        longest = min((moment - now for moment in due), default=_LOOK_AGAIN)
+        await until_told(self._news, self._clock, longest)
 
     async def _send(self, row: OutboxRow, slot: Slot) -> None:
         """One message, from queued to the commit of its result. Whatever happens, the chat is free afterwards."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from tandem.clock import Clock
+from tandem.clock import Clock, until_told
 from tandem.errors import TandemError
 from tandem.model.account import Account
 from tandem.model.event import EventType, Publish
@@ -90,17 +90,7 @@ class Reconciler:
                 rows = ()
             for row in rows:
                 await self._try(row)
-            await self._wait()
-
-    async def _wait(self) -> None:
-        timer = asyncio.create_task(self._clock.sleep(_INTERVAL))
-        news = asyncio.create_task(self._news.wait())
-        try:
-            await asyncio.wait({timer, news}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            news.cancel()
-        self._news.clear()
+            await until_told(self._news, self._clock, _INTERVAL)
 
     async def _try(self, row: OutboxRow) -> None:
         try:

@@ -81,6 +81,8 @@ def _copy_of_the_keys(stage: FaultStage, actor: Actor, folder: Path) -> Iterator
     yield folder
 
 
+# A rival's host that is ended while it logs in may leave its socket to the collector, which says so in any later test.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_rival_with_the_same_keys_gets_at_most_three_answers_and_costs_no_message(tmp_path: Path) -> None:
     async with FaultStage(1) as stage:
         await stage.link_everybody()

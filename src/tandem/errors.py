@@ -7,6 +7,7 @@ TandemError
 │   ├── NotOnline      no session of the account can do this now
 │   ├── Overloaded     a bound is reached: try again later
 │   │   └── TooSoon    asked for again a moment after the last time
+│   ├── InstancePassive   another instance runs this account: ask there
 │   └── StoreUnavailable  the store does not answer
 └── Permanent          trying again cannot help
     ├── Rejected       bad input, refused
@@ -55,6 +56,10 @@ class Overloaded(Transient):
 
 class TooSoon(Overloaded):
     code = "rate_limited"
+
+
+class InstancePassive(Transient):
+    code = "instance_passive"
 
 
 class StoreUnavailable(Transient):

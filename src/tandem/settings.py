@@ -115,6 +115,25 @@ class FirestoreSettings(BaseModel):
     database: str = Field("(default)", description="Database of the project.")
 
 
+class ClusterSettings(BaseModel):
+    """Several instances that share the accounts through Firestore."""
+
+    mode: Literal["auto", "on", "off"] = Field(
+        "auto", description="auto: on with Firestore and one of the region URLs set. on: leases even for one instance."
+    )
+    slots: Literal["both", "primary", "backup"] = Field("both", description="Which slots of the accounts run here.")
+    placement: Literal["sticky", "spread"] = Field(
+        "sticky", description="sticky: accounts stay where they are. spread: shared out among all instances."
+    )
+    region: str = Field("", description="Name of this instance's region. Empty: told by whose region URL is its own.")
+    url: str = Field("", description="Where others find this instance's API. Empty: RAILWAY_PUBLIC_DOMAIN.")
+    lease_ttl: Annotated[float, Field(ge=2, le=120)] = Field(
+        10.0, description="Seconds after its last heartbeat at which an instance's leases may be taken."
+    )
+    peer_interval: Seconds = Field(30.0, description="Seconds between two looks at a region URL.")
+    peer_failures: Count = Field(3, description="Failed looks in a row after which a region counts as unhealthy.")
+
+
 class WebhookSettings(BaseModel):
     """Telling your own application, by HTTP."""
 
@@ -194,6 +213,12 @@ class Settings(BaseSettings):
     api_token: SecretStr | None = Field(None, description="Admin token. Without it: loopback only.")
     read_token: SecretStr | None = Field(None, description="Token that may read, with numbers masked.")
     emulator: str | None = Field(None, description="host:port of a wa-emulator on loopback, instead of WhatsApp.")
+    drain: Annotated[float, Field(ge=0)] = Field(
+        2.0, description="Seconds the end may take for what is under way; what is not done by then is done later."
+    )
+    wait_for_directory: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="Seconds to wait for another Tandem on the data directory to end; 0: refuse at once."
+    )
     stuck_after: Seconds = Field(30.0, description="Seconds of a stuck event loop after which the process ends (70).")
     instance: str = Field("", description="Name of this instance in logs and health. Empty: made up at start.")
 
@@ -214,6 +239,13 @@ class Settings(BaseSettings):
     use_message_batching: bool = Field(
         default=True, validation_alias="USE_MESSAGE_BATCHING", description="false: batches of one message."
     )
+    primary_region_url: str = Field(
+        "", validation_alias="PRIMARY_REGION_URL", description="Where the primary region's API is found."
+    )
+    backup_region_url: str = Field(
+        "", validation_alias="BACKUP_REGION_URL", description="Where the backup region's API is found."
+    )
+    railway_domain: str = Field("", validation_alias="RAILWAY_PUBLIC_DOMAIN", description="Set by Railway.")
     railway_environment: str | None = Field(
         None,
         validation_alias=AliasChoices("RAILWAY_ENVIRONMENT_NAME", "RAILWAY_ENVIRONMENT"),
@@ -231,6 +263,7 @@ class Settings(BaseSettings):
     pacing: PacingSettings = PacingSettings()
     writer: WriterSettings = WriterSettings()
     firestore: FirestoreSettings = FirestoreSettings()
+    cluster: ClusterSettings = ClusterSettings()
     webhook: WebhookSettings = WebhookSettings()
     alert: AlertSettings = AlertSettings()
     report: ReportSettings = ReportSettings()

@@ -1,1 +1,1 @@
-"""More than one instance: leases and regions."""
+"""Several instances that share the accounts: heartbeats, leases, and what they leave each other."""

@@ -83,7 +83,7 @@ class Wire:
     def writes(self) -> int:
         return sum(map(len, self.batches))
 
-    async def _watched(self, method: str, request: Any, timeout: float, *, whole: bool = False) -> Any:
+    async def _watched(self, method: str, request: Any, timeout: float | None, *, whole: bool = False) -> Any:
         if method in {"batch_write", "commit"}:
             self.batches.append([write.update.name for write in request.writes])
         else:

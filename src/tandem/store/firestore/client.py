@@ -109,12 +109,13 @@ class Client:
             for status, result in zip(answer.status, answer.write_results, strict=True)
         ]
 
-    async def commit(self, writes: Sequence[Any], timeout: float) -> None:
-        """Write all or nothing. Raises Refused or StoreUnavailable."""
+    async def commit(self, writes: Sequence[Any], timeout: float) -> list[Any]:
+        """Write all or nothing. Returns the documents' update times. Raises Refused or StoreUnavailable."""
         request = _Commit(database=self._target.path)
         request.writes.extend(writes)
         self.costs.writes += len(writes)
-        await self._call("commit", types.CommitRequest.wrap(request), timeout)
+        answer = types.CommitResponse.pb(await self._call("commit", types.CommitRequest.wrap(request), timeout))
+        return [result.update_time for result in answer.write_results]
 
     async def get(self, names: Iterable[str], timeout: float, fields: Sequence[str] = ()) -> Mapping[str, Any]:
         """Return the documents that exist, by name, whole or only these fields."""
@@ -136,19 +137,45 @@ class Client:
         self.costs.reads += max(len(found), 1)  # an empty answer is billed as one read
         return found
 
+    async def listen(self, targets: Sequence[Any]) -> AsyncIterator[Any]:
+        """Yield what a Listen stream tells of the targets (``ListenResponse``), until it ends: StoreUnavailable.
+
+        Each document that is told is billed as one read. Raises Refused for targets that can never be listened to.
+        A connection that swallows everything is noticed by gRPC's keep-alive after half a minute, no sooner.
+        """
+
+        async def requests() -> AsyncIterator[Any]:
+            for target in targets:
+                yield types.ListenRequest(database=self._target.path, add_target=target)
+            await asyncio.Event().wait()
+
+        api = self._api
+        stream = aiter(await self._call("listen", requests(), None))
+        try:
+            while True:
+                answer = types.ListenResponse.pb(await self._judged(anext(stream), api))
+                self.costs.reads += answer.WhichOneof("response_type") == "document_change"
+                yield answer
+        except StopAsyncIteration:
+            raise StoreUnavailable("Firestore ended the stream of changes") from None
+
     async def _stream(self, method: str, request: Any, timeout: float) -> AsyncIterator[Any]:
         """Yield the answers, all of them received before the first: none of our reads is long."""
         for answer in await self._call(method, request, timeout, whole=True):
             yield type(answer).pb(answer)
 
-    async def _call(self, method: str, request: Any, timeout: float, *, whole: bool = False) -> Any:
+    async def _call(self, method: str, request: Any, timeout: float | None, *, whole: bool = False) -> Any:
         api = self._api
         if api is None:
             raise StoreUnavailable("the Firestore store is closed")
         self.costs.calls += 1
         call = getattr(api, method)(request, retry=None, timeout=timeout, metadata=self._metadata)
+        return await self._judged(_all(call) if whole else call, api)
+
+    async def _judged(self, answer: Awaitable[Any], api: Any) -> Any:
+        """Wait for an answer on this connection; an error becomes our own kind, an overdue one costs the connection."""
         try:
-            return await _all(call) if whole else await call
+            return await answer
         except GoogleAPICallError as error:
             verdict = judge(error.grpc_status_code, error.message or "")
             if verdict.kind is Kind.SLOW and api is self._api:

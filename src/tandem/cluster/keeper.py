@@ -1,0 +1,443 @@
+"""Keeps this instance's leases: beats, watches the others, takes, hands on, and fences itself.
+
+``policy.lease`` decides; here is what carries it out. Three tasks: one watches the meeting place, one writes to it, one
+call at a time, and one does nothing but give up all rights when their time is over, whatever the others wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from math import inf
+from typing import Any
+
+import structlog
+
+from tandem.clock import Clock, Random, until_told
+from tandem.cluster.port import LostRace, Meeting, Put, Sight
+from tandem.cluster.sight import Outlook
+from tandem.cluster.term import Term
+from tandem.errors import StoreUnavailable, Transient
+from tandem.model.cluster import NOBODY, AccountStanding, Fitness, Instance, InstanceId, Lease, Right
+from tandem.model.event import EventType, Publish
+from tandem.model.ids import AccountId
+from tandem.policy import lease as policy
+from tandem.policy.lease import Leave, Limits, Standing, Take, View
+
+_log = structlog.get_logger(__name__)
+_AGAIN = 0.3  # seconds until a call that failed is made again, at the least
+_SOONEST = 1.0  # seconds between two heartbeats that only tell a change
+_PATIENCE = 1.0  # seconds that a heartbeat waits for what is to be told in it
+_LONGEST = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Self:
+    """Who this instance is. ``origin``: see ``model.cluster.Instance``."""
+
+    id: InstanceId
+    name: str
+    origin: str
+    region: str = "primary"
+    url: str = ""
+    version: str = ""
+    spread: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperPorts:
+    """What the keeper steers. ``fitness`` returns at once; ``standings`` says the same in full, for the heartbeat.
+
+    ``take_up`` starts running an account under this generation, ``lay_down`` ends it; ``lost``: the right is gone
+    already. ``discovered`` hears of accounts that another instance has added, ``removed`` of those that are deleted.
+    """
+
+    fitness: Callable[[], Mapping[AccountId, Fitness]]
+    standings: Callable[[], Awaitable[Mapping[AccountId, AccountStanding]]]
+    take_up: Callable[[AccountId, int], Awaitable[None]]
+    lay_down: Callable[[AccountId, bool], Awaitable[None]]
+    discovered: Callable[[AccountId], Awaitable[None]]
+    removed: Callable[[AccountId], Awaitable[None]]
+    publish: Publish
+
+
+class Keeper:
+    """``run`` is its task; ``leave_all`` before the end. ``right`` and everything else that reads returns at once."""
+
+    def __init__(
+        self, me: Self, meeting: Meeting, limits: Limits, ports: KeeperPorts, *, clock: Clock, random: Random
+    ) -> None:
+        self.me = me
+        self.limits = limits
+        self.outlook = Outlook(me.id, clock, limits)
+        self.term = Term(me.id, me.origin, meeting, clock, limits)
+        self.draining = False
+        self.trouble = ""
+        """Why this instance can hold no lease, in words; empty if it can."""
+        self.changes: dict[str, int] = {"acquired": 0, "left": 0, "lost": 0}
+        self._meeting = meeting
+        self._ports = ports
+        self._clock = clock
+        self._random = random
+        self._held: dict[AccountId, int] = {}
+        self._leaving: dict[AccountId, InstanceId] = {}
+        self._given_up: dict[AccountId, int] = {}
+        self._writing = asyncio.Lock()
+        self._moved_at = -inf
+        self._news = asyncio.Event()
+        self._renewed = asyncio.Event()
+        self._told: Mapping[AccountId, Fitness] | None = None
+        self._standings: Mapping[AccountId, AccountStanding] = {}
+        self._jobs: dict[AccountId, asyncio.Task[None]] = {}
+        self._others: set[asyncio.Task[None]] = set()
+
+    # What others ask
+
+    def right(self, account: AccountId) -> Right | None:
+        """Return the right to run an account, None if there is none at this instant."""
+        generation = self._held.get(account)
+        if generation is None or self._clock.monotonic() >= self.term.until:
+            return None
+        return Right(account, generation, self.term.until)
+
+    @property
+    def held(self) -> Mapping[AccountId, int]:
+        """The accounts that run here, with their generations."""
+        return self._held if self._clock.monotonic() < self.term.until else {}
+
+    def changed(self) -> None:
+        """An account's fitness may have changed here, or an account was added. Returns at once."""
+        self._news.set()
+
+    def look(self) -> None:
+        """Somebody thinks that another instance is in trouble: read all heartbeats now. It decides nothing."""
+        self._spawn(self._read([name for name in self.outlook.members if name != self.me.id], []))
+
+    def view(self) -> View:
+        return self.outlook.view(
+            term=self.term.number if self.term.begun else self.term.number + 1,
+            until=self.term.until,
+            region=self.me.region,
+            draining=self.draining,
+            spread=self.me.spread,
+            fitness=self._ports.fitness(),
+            given_up=self._given_up,
+            moved_at=self._moved_at,
+        )
+
+    # Its own tasks
+
+    async def run(self) -> None:
+        """Keep the leases until cancelled. What was held then runs out, unless ``leave_all`` came first."""
+        tasks = [asyncio.create_task(each) for each in (self._watch(), self._guard(), self._work())]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in (*tasks, *self._jobs.values(), *self._others):
+                task.cancel()
+            await asyncio.gather(*tasks, *self._jobs.values(), *self._others, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        """Take in every change. A stream that ends is opened again; policy notices one that has died silently."""
+        failures, away_since = 0, self._clock.monotonic()
+        while True:
+            try:
+                async for sight in self._meeting.watch():
+                    away = self._clock.monotonic() - away_since if failures and sight.whole else 0.0
+                    self.outlook.take_in(sight, after_break=away)
+                    failures = 0
+                    self._see_own()
+                    self._news.set()
+            except StoreUnavailable:
+                if not failures:
+                    away_since = self._clock.monotonic()
+                failures += 1
+            await self._clock.sleep(self._random.uniform(0.1, min(2.0, 0.2 * 2.0**failures)))
+
+    def _see_own(self) -> None:
+        """Somebody else may have ended this term."""
+        own = self.outlook.members.get(self.me.id)
+        if own is not None and self.term.begun and self.term.ended_by(own.instance):
+            self._fence("another instance has ended this term")
+
+    async def _guard(self) -> None:
+        """Give up every right when its time is over."""
+        while True:
+            self._renewed.clear()
+            left = self.term.until - self._clock.monotonic()
+            if self._held and left <= 0:
+                self._fence(self.trouble or "no heartbeat was acknowledged in time")
+            await until_told(self._renewed, self._clock, left if self._held and left > 0 else _LONGEST)
+
+    async def _work(self) -> None:
+        while True:
+            again = _AGAIN
+            self._news.clear()
+            try:
+                async with self._writing:
+                    again = await self._turn()
+            except LostRace as race:
+                self._lost(str(race))
+            except StoreUnavailable as error:
+                self._say_trouble(f"the meeting place does not answer: {error}")
+                again = self._random.uniform(_AGAIN, 2 * _AGAIN)
+                await self._clock.sleep(again)
+            await until_told(self._news, self._clock, again)
+
+    async def _turn(self) -> float:
+        """Do what is to be done now. Returns seconds until the next turn, if nothing happens before."""
+        if not self.term.begun:
+            wait = await self.term.begin(self._heartbeat)
+            if wait:
+                self._say_trouble(wait)
+                return 1.0
+            self._wrote_heartbeat()
+        if self._beat_due() <= 0:
+            await self.term.beat(await self._body(), self._pace)
+            self._wrote_heartbeat()
+        self.trouble = ""
+        self._discover()
+        self._reconcile()
+        plan = policy.decide(self.view(), self._clock.monotonic(), self.limits)
+        if plan.looks:
+            await self._read(sorted(plan.looks), [])
+        for leave in plan.leaves:
+            self._begin_leaving(leave)
+        takes = [take for take in plan.takes if take.account not in self._leaving]
+        if takes:
+            await self._take(takes)
+        again = 0.0 if plan.looks or takes else plan.again - self._clock.monotonic()
+        return max(0.01, min(again, self._beat_due(), _LONGEST))
+
+    def _reconcile(self) -> None:
+        """Run what this instance holds, and nothing else, whichever way it has learned of it."""
+        view, now = self.view(), self._clock.monotonic()
+        for account, known in view.leases.items():
+            mine = policy.standing(view, known, now, self.limits)[0] is Standing.MINE
+            if account in self._leaving:
+                continue
+            if mine and self._held.get(account) != known.lease.generation:
+                self._take_up(known.lease)
+            elif not mine and account in self._held:
+                self._give_up(account, known.lease.reason or "its lease was changed by somebody else")
+                self._job(account, partial(self._ports.lay_down, account, True), at_once=True)
+
+    # Heartbeats
+
+    @property
+    def _pace(self) -> float:
+        return self.limits.renew if self._held or self._leaving else self.limits.idle
+
+    def _beat_due(self) -> float:
+        """Seconds until the next heartbeat: at the pace, or soon if this instance's own fitness has changed."""
+        since = self._clock.monotonic() - self.term.sent_at
+        return min(self._pace - since, _SOONEST - since if self._ports.fitness() != self._told else inf)
+
+    async def _body(self) -> Callable[[int, int, float], Instance]:
+        """Return what makes the next heartbeat. It does not wait long for what is to be told of the accounts."""
+        self._told = dict(self._ports.fitness())
+        with suppress(TimeoutError, Transient):
+            async with asyncio.timeout(_PATIENCE):
+                self._standings = await self._ports.standings()
+        return self._heartbeat
+
+    def _heartbeat(self, term: int, beat: int, every: float) -> Instance:
+        me = self.me
+        return Instance(
+            id=me.id, name=me.name, term=term, beat=beat, every=every, region=me.region, url=me.url,
+            version=me.version, origin=me.origin, draining=self.draining, at=self._clock.now(),
+            accounts=self._standings,
+        )  # fmt: skip
+
+    def _wrote_heartbeat(self) -> None:
+        if self.term.last is not None:
+            self.outlook.take_in(Sight({self.me.id: self.term.last}))
+        self._renewed.set()
+
+    # Taking
+
+    async def _take(self, takes: Sequence[Take]) -> None:
+        """Take leases in one commit, together with the end of their silent holders' terms."""
+        leases = [self._taken(take) for take in takes]
+        puts = [Put(lease, self.outlook.leases[lease.account].version) for lease in leases]
+        silent = sorted({take.depose for take in takes} - {NOBODY})
+        puts += [self._deposing(name) for name in silent]
+        beat, own = self.term.put(await self._body(), self.limits.renew)
+        try:
+            versions = await self._meeting.commit([*puts, own], self.term.timeout)
+        except (LostRace, StoreUnavailable):
+            await self.term.read_back()
+            self._wrote_heartbeat()
+            await self._read(silent, [lease.account for lease in leases])
+            return
+        for lease, version in zip(leases, versions, strict=False):
+            self.outlook.wrote(lease, version)
+        self.term.acknowledged(beat, versions[-1])
+        self._wrote_heartbeat()
+        self._reconcile()
+
+    def _taken(self, take: Take) -> Lease:
+        lease = self.outlook.leases[take.account].lease
+        if lease.wanted not in {NOBODY, self.me.id}:
+            self.outlook.snubbed(lease.wanted)
+        return Lease(
+            account=take.account,
+            holder=self.me.id,
+            term=self.term.number,
+            generation=lease.generation + 1,
+            reason=take.reason,
+            since=self._clock.now(),
+        )
+
+    def _deposing(self, name: InstanceId) -> Put:
+        member = self.outlook.members.get(name)
+        if member is None:  # it has no document; from now on it has one that ends the term it may have begun
+            return Put(Instance(name, name, term=2**31, beat=0, every=0.0, deposed=True), None)
+        return Put(replace(member.instance, deposed=True), member.version)
+
+    def _take_up(self, lease: Lease) -> None:
+        account, generation = lease.account, lease.generation
+        self._held[account] = generation
+        self.changes["acquired"] += 1
+        self._tell_acquired(lease)
+        self._job(account, lambda: self._ports.take_up(account, generation))
+        self._renewed.set()
+
+    # Handing on
+
+    def _begin_leaving(self, leave: Leave) -> None:
+        if leave.account in self._leaving or leave.account not in self._held:
+            return
+        if leave.balance:
+            self._moved_at = self._clock.monotonic()
+        self._spawn(self.leave(leave.account, leave.to, leave.reason))
+
+    async def leave(self, account: AccountId, to: InstanceId, reason: str) -> None:
+        """Hand an account on: end what is under way, then let its lease go.
+
+        Whatever becomes of that, this generation is over: if the lease stays here, it is taken anew.
+        """
+        self._leaving[account] = to
+        try:
+            await self._job(account, lambda: self._ports.lay_down(account, False))
+            known, generation = self.outlook.leases[account], self._give_up(account, reason, to)
+            if generation == known.lease.generation and self._clock.monotonic() < self.term.until:
+                lease = replace(known.lease, holder=NOBODY, term=0, wanted=to, reason=reason, since=self._clock.now())
+                [version] = await self._meeting.commit([Put(lease, known.version)], self.term.timeout)
+                self.outlook.wrote(lease, version)
+        finally:
+            del self._leaving[account]
+            self._news.set()
+
+    async def leave_all(self, reason: str) -> None:
+        """Hand on everything and end the term, for the end of this instance."""
+        self.draining = True
+        now = self._clock.monotonic()
+        others = {account: policy.best_other(self.view(), account, now, self.limits) for account in self._held}
+        leaving = [self.leave(account, to, reason) for account, to in others.items()]
+        await asyncio.gather(*leaving, return_exceptions=True)
+        async with self._writing:
+            if self.term.begun:
+                _, put = self.term.put(lambda *of: replace(self._heartbeat(*of), deposed=True), 0.0)
+                self.term.over()
+                with suppress(LostRace, StoreUnavailable):
+                    await self._meeting.commit([put], self.term.timeout)
+
+    # Losing
+
+    def _fence(self, reason: str) -> None:
+        """Whatever was held is void. The next term begins as soon as the meeting place can be reached."""
+        self.term.over()
+        for account in list(self._held):
+            self._give_up(account, reason)
+            if account not in self._leaving:
+                self._job(account, partial(self._ports.lay_down, account, True), at_once=True)
+        self._news.set()
+
+    def _give_up(self, account: AccountId, reason: str, to: InstanceId | None = None) -> int:
+        """Act no more under the generation that is held. Returns it, 0 if there was none."""
+        generation = self._held.pop(account, 0)
+        if generation:
+            self._given_up[account] = generation
+            self.changes["lost" if to is None else "left"] += 1
+            self._tell_lost(account, generation, reason, to or NOBODY)
+        return generation
+
+    def _lost(self, reason: str) -> None:
+        self._say_trouble(reason)
+        if not self.term.begun:
+            self._fence(reason)
+
+    def _tell_acquired(self, lease: Lease) -> None:
+        told = partial(self._ports.publish, account=lease.account, generation=lease.generation, reason=lease.reason)
+        told(EventType.LEASE_ACQUIRED, f"this instance runs the account now: {lease.reason}", region=self.me.region)
+        last = self.outlook.members.get(self.outlook.previous.get(lease.account, NOBODY))
+        if last is not None and last.instance.region != self.me.region:
+            sentence = f"switched to region {self.me.region}: {lease.reason}"
+            told(EventType.SWITCHED_REGION, sentence, from_region=last.instance.region, to_region=self.me.region)
+
+    def _tell_lost(self, account: AccountId, generation: int, reason: str, to: InstanceId) -> None:
+        taker = self.outlook.members.get(to)
+        self._ports.publish(
+            EventType.LEASE_LOST,
+            f"this instance does not run the account any more: {reason}",
+            account=account, generation=generation, reason=reason, to=taker.instance.name if taker else "",
+        )  # fmt: skip
+
+    def _say_trouble(self, reason: str) -> None:
+        if not self.trouble:
+            _log.warning("lease_trouble", reason=reason)
+        self.trouble = reason
+
+    # Looking
+
+    async def _read(self, instances: Sequence[InstanceId], accounts: Sequence[AccountId]) -> None:
+        self.outlook.take_in(await self._meeting.read(instances, accounts, self.term.timeout), looked=True)
+        self._news.set()
+
+    def _discover(self) -> None:
+        """Hear of accounts that were added or deleted elsewhere."""
+        here = set(self._ports.fitness())
+        for account, known in list(self.outlook.leases.items()):
+            if account in self._jobs or known.lease.removed != (account in here):
+                continue
+            self._job(account, partial(self._ports.removed if account in here else self._ports.discovered, account))
+
+    def _job(
+        self, account: AccountId, work: Callable[[], Awaitable[None]], *, at_once: bool = False
+    ) -> asyncio.Task[None]:
+        """Do something for an account after what is being done for it, which is cancelled if this is ``at_once``.
+
+        A failure is logged; it must stop nobody.
+        """
+        earlier = self._jobs.get(account)
+        if earlier is not None and at_once:
+            earlier.cancel()
+
+        async def job() -> None:
+            if earlier is not None:
+                await asyncio.wait([earlier])
+            try:
+                await work()
+            except Exception:  # noqa: BLE001 - whatever it is, the leases go on
+                _log.exception("lease_job_failed", account=account)
+            finally:
+                if self._jobs.get(account) is task:
+                    del self._jobs[account]
+
+        task = self._jobs[account] = asyncio.create_task(job(), name=f"lease {account}")
+        return task
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except (LostRace, StoreUnavailable) as error:
+                self._say_trouble(str(error))
+
+        task = asyncio.create_task(guarded())
+        self._others.add(task)
+        task.add_done_callback(self._others.discard)

@@ -1,0 +1,126 @@
+"""What this instance has seen of the others and of the leases, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from math import inf
+
+from tandem.clock import Clock
+from tandem.cluster.port import SeenInstance, SeenLease, Sight, Version
+from tandem.model.cluster import NOBODY, Fitness, InstanceId, Lease
+from tandem.model.ids import AccountId
+from tandem.policy.lease import Known, Limits, Member, View
+
+
+class Outlook:
+    """Takes in sights in any order: an older state never replaces a newer one."""
+
+    def __init__(self, me: InstanceId, clock: Clock, limits: Limits) -> None:
+        self.members: dict[InstanceId, Member] = {}
+        self.leases: dict[AccountId, Known] = {}
+        self.previous: dict[AccountId, InstanceId] = {}
+        """Who held a lease before the one who held it last."""
+        self.whole = False
+        self._me = me
+        self._clock = clock
+        self._limits = limits
+        self._holders: dict[AccountId, InstanceId] = {}
+        self._unfit_since: dict[AccountId, float] = {}
+
+    def take_in(self, sight: Sight, *, looked: bool = False, after_break: float = 0.0) -> None:
+        """``looked``: it was read, not told by a stream. ``after_break``: seconds that the stream was away before it.
+
+        After a break as long as the pace of heartbeats, silence proves nothing: everybody is given their time again.
+        """
+        now = self._clock.monotonic()
+        for name, instance in sight.instances.items():
+            self._take_in_instance(name, instance, now, looked=looked)
+        for account, lease in sight.leases.items():
+            self._take_in_lease(account, lease, now)
+        if not sight.whole:
+            return
+        self.whole = True
+        for name in set(self.members) - set(sight.instances):
+            del self.members[name]
+        gone = set(self.leases) - set(sight.leases)
+        self.leases = {each: known for each, known in self.leases.items() if each not in gone or known.version is None}
+        if after_break >= self._limits.renew:
+            self.members = {name: replace(each, seen_at=now) for name, each in self.members.items()}
+
+    def wrote(self, lease: Lease, version: Version) -> None:
+        """Take in what this instance has written itself."""
+        self._take_in_lease(lease.account, SeenLease(lease, version), self._clock.monotonic())
+
+    def snubbed(self, name: InstanceId) -> None:
+        """Note that an instance did not take what it was handed."""
+        if name in self.members:
+            self.members[name] = replace(self.members[name], snubbed=True)
+
+    def view(
+        self,
+        *,
+        term: int,
+        until: float,
+        region: str,
+        draining: bool,
+        spread: bool,
+        fitness: Mapping[AccountId, Fitness],
+        given_up: Mapping[AccountId, int],
+        moved_at: float,
+    ) -> View:
+        return View(
+            me=self._me,
+            term=term,
+            until=until,
+            region=region,
+            draining=draining,
+            spread=spread,
+            members=dict(self.members),
+            leases=self._with_those_without(fitness),
+            fitness=fitness,
+            unfit_since=self._unfit(fitness),
+            given_up=given_up,
+            moved_at=moved_at,
+        )
+
+    def _with_those_without(self, accounts: Iterable[AccountId]) -> dict[AccountId, Known]:
+        """Accounts that are known here and have no lease yet, from the time of one instance, are free."""
+        now = self._clock.monotonic()
+        for account in accounts if self.whole else ():
+            self.leases.setdefault(account, Known(Lease(account), None, now))
+        return dict(self.leases)
+
+    def _unfit(self, fitness: Mapping[AccountId, Fitness]) -> dict[AccountId, float]:
+        now = self._clock.monotonic()
+        unfit = {account for account, each in fitness.items() if each < Fitness.ONLINE}
+        self._unfit_since = {account: self._unfit_since.get(account, now) for account in unfit}
+        return dict(self._unfit_since)
+
+    def _take_in_instance(self, name: InstanceId, seen: SeenInstance | None, now: float, *, looked: bool) -> None:
+        known = self.members.get(name)
+        if seen is None:
+            self.members.pop(name, None)
+        elif known is None:
+            self.members[name] = Member(seen.instance, seen.version, now, now if looked else -inf, now)
+        elif seen.version > known.version:
+            back = known.instance.deposed or seen.instance.term != known.instance.term
+            since = now if back else known.since
+            self.members[name] = Member(seen.instance, seen.version, now, now if looked else -inf, since)
+        elif looked and seen.version == known.version:
+            self.members[name] = replace(known, looked_at=now)
+
+    def _take_in_lease(self, account: AccountId, seen: SeenLease | None, now: float) -> None:
+        known = self.leases.get(account)
+        if seen is None:
+            self.leases.pop(account, None)
+        elif known is None or known.version is None or seen.version > known.version:
+            self.leases[account] = Known(seen.lease, seen.version, now)
+            self._note_holder(account, seen.lease.holder)
+
+    def _note_holder(self, account: AccountId, holder: InstanceId) -> None:
+        last = self._holders.get(account, holder)
+        if holder != NOBODY:
+            self._holders[account] = holder
+            if last != holder:
+                self.previous[account] = last

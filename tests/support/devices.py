@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 from tandem.errors import DataUnusable, NotOnline
@@ -44,7 +45,14 @@ class TwinDevice:
     def acknowledge(self, sequence: int) -> None:
         self.acknowledged = sequence
 
-    async def send(self, chat: ChatId, content: Content, secret: bytes, timeout: float) -> SendResult:  # noqa: ARG002
+    async def send(  # noqa: PLR0917 - the port's
+        self,
+        chat: ChatId,
+        content: Content,
+        secret: bytes,
+        timeout: float,  # noqa: ARG002 - the port's
+        not_after: float = inf,  # noqa: ARG002 - the same
+    ) -> SendResult:
         if not self.alive:
             raise NotOnline("the host is gone")
         await asyncio.sleep(self.stalled_for)

@@ -91,6 +91,11 @@ class Database:
             await self.close()
             raise
 
+    @property
+    def origin(self) -> str:
+        """See DirectoryLock."""
+        return self._lock.origin
+
     async def close(self) -> None:
         """Commit what was handed in, then let the file and the directory go."""
         while self._committing is not None:

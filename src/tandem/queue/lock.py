@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+from hashlib import blake2s
 from pathlib import Path
 
 from tandem.errors import DataUnusable
 
 _PRIVATE = 0o600
+
+
+class DirectoryTaken(DataUnusable):
+    """Another daemon has the directory now."""
 
 
 class DirectoryLock:
@@ -34,13 +39,23 @@ class DirectoryLock:
         except OSError:
             owner = os.pread(file, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(file)
-            raise DataUnusable(
+            raise DirectoryTaken(
                 f"the data directory {self._directory} is used by another tandem (pid {owner}): "
                 "stop that one first, or name another directory in TANDEM_DATA_DIR"
             ) from None
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         self._file = file
+
+    @property
+    def origin(self) -> str:
+        """Names this very lock on this very run of this machine, while it is held.
+
+        Two processes with the same origin did not run at the same time, for the lock did not let them.
+        """
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        file = os.fstat(self._file)
+        return blake2s(f"{boot} {file.st_dev} {file.st_ino}".encode(), digest_size=8).hexdigest()
 
     def release(self) -> None:
         if self._file >= 0:

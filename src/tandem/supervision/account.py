@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
+from math import inf
 
 from tandem.clock import Clock
-from tandem.errors import Conflict
+from tandem.errors import Conflict, NotOnline
 from tandem.model.account import Account
+from tandem.model.cluster import Fitness, SlotStanding
 from tandem.model.event import EventType, Publish
 from tandem.model.ids import ChatId, Number
 from tandem.model.outbox import Content, SendOutcome, SendResult
@@ -29,10 +31,21 @@ _LOGOUT_DEADLINE = 5.0
 class Pair:
     """Moves the active role, sends through whoever has it, and answers for the account as a whole."""
 
-    def __init__(self, account: Account, clock: Clock, publish: Publish, suspect_after: float) -> None:
-        """``suspect_after``: seconds without the server's answer to a send that make a slot suspect."""
+    def __init__(
+        self,
+        account: Account,
+        clock: Clock,
+        publish: Publish,
+        suspect_after: float,
+        here: Collection[Slot] = tuple(Slot),
+    ) -> None:
+        """``suspect_after``: seconds without the server's answer to a send that make a slot suspect.
+
+        ``here``: the slots that this instance runs.
+        """
         self.account = account
-        self.active = Slot.PRIMARY
+        self.active = next(iter(here))
+        self._here = here
         self.sessions: dict[Slot, Session] = {}
         self.pairings: dict[Slot, Pairing] = {}
         self._clock = clock
@@ -46,6 +59,10 @@ class Pair:
         """At what pace the account sends: the dispatcher's."""
         self.phone: Callable[[], Presence | None] = lambda: None
         """When the number's own phone was last seen."""
+        self.may_send_until: Callable[[], float] = lambda: inf
+        """The end of this instance's right to send, in monotonic seconds; long past if it has none."""
+        self.elsewhere: Callable[[Slot], tuple[str, SlotStanding] | None] = lambda _slot: None
+        """A slot that another instance runs and not this one: that instance's name, and how the slot stands there."""
         self._switched_at = float("-inf")
         self._lost_at: float | None = None
         self._looking_again: asyncio.TimerHandle | None = None
@@ -60,6 +77,19 @@ class Pair:
         self.hearing = Hearing(vitals, behind, self._clock)
         if backup.paired and not primary.paired:
             self.active = Slot.BACKUP
+
+    @property
+    def fitness(self) -> Fitness:
+        """How well this instance could run the account."""
+        if any(session.state is SessionState.ONLINE for session in self.sessions.values()):
+            return Fitness.ONLINE
+        return Fitness.LINKED if any(session.paired for session in self.sessions.values()) else Fitness.UNLINKED
+
+    @property
+    def standings(self) -> dict[Slot, SlotStanding]:
+        """How the slots stand that run here."""
+        views = [self._slot_view(slot) for slot in self._here]
+        return {view.slot: SlotStanding(view.state, view.reason, view.device, view.since) for view in views}
 
     def changed(self, session: Session, before: machine.Session) -> None:
         """React to a session's move: the role first, then everybody who waits for somebody to be online."""
@@ -108,7 +138,10 @@ class Pair:
         """
         session = self.sessions[slot]
         generation, began = session.generation, self._clock.monotonic()
-        call = asyncio.create_task(session.device.send(chat, content, secret, timeout))
+        until = self.may_send_until()
+        if began >= until:
+            raise NotOnline("another instance runs this account")
+        call = asyncio.create_task(session.device.send(chat, content, secret, timeout, until))
         try:
             done, _ = await asyncio.wait({call}, timeout=self._suspect_after)
             if not done and session.generation == generation:
@@ -167,6 +200,8 @@ class Pair:
 
     def cannot_pair(self, slot: Slot) -> str:
         """Return why a slot cannot be linked now, empty if it can."""
+        if slot not in self._here:
+            return f"the {slot} does not run on this instance (TANDEM_CLUSTER__SLOTS): link it on the one that runs it"
         if self.sessions[slot].device_jid:
             return f"the {slot} is linked already: unlink it on the phone, or remove the account, first"
         if banned := max(session.banned_for for session in self.sessions.values()):
@@ -201,13 +236,16 @@ class Pair:
 
     @property
     def status(self) -> AccountStatus:
-        online = [session.state is SessionState.ONLINE for session in self.sessions.values()]
-        if all(online):
+        """Of the account, wherever its slots run."""
+        states = [session.state for session in self.sessions.values() if session.slot in self._here]
+        others = [self.elsewhere(slot) for slot in Slot if slot not in self._here]
+        states += [other[1].state if other else SessionState.UNPAIRED for other in others]
+        if all(state is SessionState.ONLINE for state in states):
             return AccountStatus.ONLINE
-        if any(session.state.connected for session in self.sessions.values()):
+        if any(state.connected for state in states):
             return AccountStatus.DEGRADED
         paired = any(session.paired for session in self.sessions.values())
-        terminal = any(session.state.terminal for session in self.sessions.values())
+        terminal = any(state.terminal for state in states)
         return AccountStatus.OFFLINE if paired or terminal else AccountStatus.UNPAIRED
 
     def view(self) -> AccountView:
@@ -261,8 +299,11 @@ class Pair:
         )
 
     def _slot_view(self, slot: Slot) -> SlotView:
+        if slot not in self._here:
+            return self._view_elsewhere(slot)
         session, pairing = self.sessions[slot], self.pairings[slot]
-        role = Role.ACTIVE if slot is self.active else Role.STANDBY
+        sends = slot is self.active and self._clock.monotonic() < self.may_send_until()
+        role = Role.ACTIVE if sends else Role.STANDBY
         state, reason, step = session.state, session.reason, next_step(session.state)
         if pairing.view is not None:
             state, reason, step = SessionState.PAIRING, "waiting for the phone", next_step(SessionState.PAIRING)
@@ -288,6 +329,17 @@ class Pair:
             pairing=pairing.view,
             keep_alive=session.vitals.keep_alive,
         )
+
+
+    def _view_elsewhere(self, slot: Slot) -> SlotView:
+        """A slot of another instance, as that one tells of it."""
+        name, stands = self.elsewhere(slot) or ("", SlotStanding(SessionState.UNPAIRED, "no instance tells of it"))
+        paired = bool(stands.device)
+        return SlotView(
+            slot=slot, device=stands.device, role=Role.STANDBY if paired else Role.NONE, state=stands.state,
+            reason=stands.reason, since=stands.since, generation=0, quality=None, ping_ms=None, restarts=0,
+            pairing=None, next_step=next_step(stands.state), instance=name,
+        )  # fmt: skip
 
 
 def _nobody() -> None:

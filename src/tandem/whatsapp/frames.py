@@ -20,6 +20,9 @@ from typing import NamedTuple
 MAX_FRAME = 64 * 1024 * 1024
 """Bytes of one frame. The server's own frames end at 16 MiB, and an event may hold a message twice."""
 
+NOT_AFTER = "not_after"
+"""Monotonic seconds, the same clock for all processes of a machine: the host refuses to begin the command later."""
+
 _LENGTH = struct.Struct(">I")
 _HEAD = struct.Struct(">BH")
 _MAX_HEADER = 0xFFFF
@@ -44,7 +47,7 @@ class Kind(IntEnum):
     TROUBLE = 10  # [what, reason]: the host works on, but not as it should (journal, torn tail)
 
     ACK = 64  # [sequence]: everything up to it is durable in the daemon
-    COMMAND = 65  # [id, op, …] payload: the operation's bytes
+    COMMAND = 65  # [id, op, not_after?, …] payload: the operation's bytes
     QUIT = 66  # disconnect and end
 
 

@@ -23,7 +23,7 @@ from tandem.whatsapp.boarding import Boarded, Refusal, board
 from tandem.whatsapp.codes import TERMINAL
 from tandem.whatsapp.courier import Courier
 from tandem.whatsapp.exits import ExitCode
-from tandem.whatsapp.frames import Frame, FrameError, Kind
+from tandem.whatsapp.frames import NOT_AFTER, Frame, FrameError, Kind
 from tandem.whatsapp.keepalive import KEEP_ALIVE, keep_alive
 from tandem.whatsapp.keystore import database_name
 from tandem.whatsapp.library import Callbacks, CallFailed, CallRefused
@@ -153,6 +153,8 @@ class Host:
 
     def _call(self, frame: Frame) -> tuple[bytes, float]:
         operation = frame.text("op")
+        if NOT_AFTER in frame.header and time.monotonic() > frame.real(NOT_AFTER):
+            raise CallRefused("this instance's right to send had run out")
         if operation == KEEP_ALIVE:
             return keep_alive(self._boarded.keep_alive, frame.payload), 0.0
         return self._library.call(operation, frame.header, frame.payload)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from math import inf
 
 from tandem.errors import DataUnusable, Misconfigured, NotOnline, Rejected, TandemError
 from tandem.model.ids import ChatId
@@ -20,7 +21,7 @@ from tandem.whatsapp import reasons
 from tandem.whatsapp.calls import Answer, CallError, Calls
 from tandem.whatsapp.compose import calls_of, pairing_code, pairing_request, send_result
 from tandem.whatsapp.exits import ExitCode
-from tandem.whatsapp.frames import Decoder, Frame, FrameError, Kind, encode
+from tandem.whatsapp.frames import NOT_AFTER, Decoder, Frame, FrameError, Kind, encode
 from tandem.whatsapp.keepalive import KEEP_ALIVE
 from tandem.whatsapp.news import HostFacts, News
 from tandem.whatsapp.options import HostOptions
@@ -114,13 +115,15 @@ class Link:
             self._acknowledged = sequence
             self._say(Frame(Kind.ACK, {"sequence": sequence}))
 
-    async def send(self, chat: ChatId, content: Content, secret: bytes, timeout: float) -> SendResult:
+    async def send(
+        self, chat: ChatId, content: Content, secret: bytes, timeout: float, not_after: float = inf
+    ) -> SendResult:
         if self._ended:
             return SendResult(SendOutcome.NOT_SENT, error="the host is gone")
         deadline = self._loop.time() + timeout
         try:
             for operation, parts in calls_of(chat, content, secret):
-                answer = await self._call(operation, parts, max(0.0, deadline - self._loop.time()))
+                answer = await self._call(operation, parts, max(0.0, deadline - self._loop.time()), not_after)
         except Rejected as error:
             return SendResult(SendOutcome.REJECTED, error=str(error))
         except CallError as error:
@@ -187,7 +190,9 @@ class Link:
         except CallError as error:
             raise NotOnline(f"{operation.replace('_', ' ')}: {error}") from None
 
-    async def _call(self, operation: str, parts: Sequence[bytes], timeout: float) -> Answer:
+    async def _call(
+        self, operation: str, parts: Sequence[bytes], timeout: float, not_after: float = inf
+    ) -> Answer:
         """Have the host call the library. Raises NotOnline, CallError.
 
         A caller's ``timeout`` ends its own waiting. The call itself has ``command_timeout``, then its host is ended.
@@ -195,7 +200,9 @@ class Link:
         if self._ended:
             raise NotOnline("the host is gone")
         number, answer = self._calls.begin(self._loop.time() + self._settings.command_timeout)
-        header = {"id": number, "op": operation, "sizes": [len(part) for part in parts]}
+        header: dict[str, object] = {"id": number, "op": operation, "sizes": [len(part) for part in parts]}
+        if not_after < inf:
+            header[NOT_AFTER] = not_after
         self._say(Frame(Kind.COMMAND, header, b"".join(parts)))
         try:
             async with asyncio.timeout(timeout):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Protocol
 
@@ -52,8 +53,13 @@ class Device(Protocol):
     def acknowledge(self, sequence: int) -> None:
         """Everything up to this sequence is durable elsewhere: the journal may forget it."""
 
-    async def send(self, chat: ChatId, content: Content, secret: bytes, timeout: float) -> SendResult:
+    async def send(
+        self, chat: ChatId, content: Content, secret: bytes, timeout: float, not_after: float = inf
+    ) -> SendResult:
         """Send whatever an outbox row holds. Never raises for what the network does: that is in the result.
+
+        ``not_after`` (this machine's monotonic seconds): the host itself refuses to begin later than that, however long
+        the command was on its way, or this process stood still.
 
         A read mark has no answer of its own and becomes no message: accepted means that the server has answered what
         was sent behind it, and there is no message id. ``timeout`` in seconds.

@@ -21,6 +21,7 @@ import structlog
 from tandem import __version__
 from tandem.api.ports import About, Parts
 from tandem.api.server import ApiServer
+from tandem.api.single_instance import SingleInstance
 from tandem.clock import Clock, Random, SystemClock, SystemRandom
 from tandem.model.event import EventType
 from tandem.monitoring import logging
@@ -28,6 +29,7 @@ from tandem.monitoring.desk import Desk
 from tandem.monitoring.events import EventStream
 from tandem.monitoring.redaction import Redactor
 from tandem.monitoring.watchdog import Watchdog
+from tandem.policy.regions import region_of
 from tandem.queue.queue import Queue
 from tandem.settings import Settings
 from tandem.store.choice import choose_store
@@ -55,6 +57,7 @@ class Daemon:
         self._settings = settings
         self._clock = clock
         self._random = random
+        self._region = region_of(settings)
         self._instance = settings.instance or f"{socket.gethostname()}-{random.token()[:6]}"
         self._events = EventStream(clock, random, redactor, instance=self._instance)
         self._starting = True
@@ -146,12 +149,13 @@ class Daemon:
             events=self._events,
             figures=desk.metrics,
             outages=work.outages.recent,
-            about=About(__version__, self._settings.railway_commit, self._instance),
+            about=About(__version__, self._settings.railway_commit, self._instance, region=self._region),
             readiness=lambda: "starting or stopping" if self._starting else None,
             alerts=desk.alerts.firing,
             report=desk.reporter.of,
             today=desk.reporter.today,
             history=desk.history.of,
+            cluster=SingleInstance(self._instance, self._region, __version__),
         )
 
 

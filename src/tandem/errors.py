@@ -59,7 +59,14 @@ class TooSoon(Overloaded):
 
 
 class InstancePassive(Transient):
+    """``holder`` names the instance that runs the account, ``url`` is where its API is found; empty if not known."""
+
     code = "instance_passive"
+
+    def __init__(self, text: str, retry_after: float = 1.0, *, holder: str = "", url: str = "") -> None:
+        super().__init__(text, retry_after)
+        self.holder = holder
+        self.url = url
 
 
 class StoreUnavailable(Transient):

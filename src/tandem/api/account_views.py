@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tandem.api.masking import mask, shown
 from tandem.api.views import Done, Json, unix_ms
+from tandem.model.cluster_view import LeaseView
 from tandem.model.outage import Outage
 from tandem.model.states import AccountStatus, Role, SendingState, SessionState, Slot
 from tandem.model.views import AccountView, PairingView, PairMethod, SendingView, SlotView
@@ -43,6 +44,7 @@ class SlotJson(Json):
     )
     qr_expires_at: int | None = Field(description="When the QR that is shown now expires; null if none is shown.")
     pairing: PairingProgress | None = Field(description="The pairing under way; null if there is none.")
+    instance: str | None = Field(description="The instance that runs it, as that one tells; null if it runs here.")
 
     @classmethod
     def of(cls, view: SlotView, *, full: bool) -> SlotJson:
@@ -63,6 +65,7 @@ class SlotJson(Json):
             keep_alive_seconds=view.keep_alive,
             qr_expires_at=unix_ms(pairing.expires_at) if pairing and shows_qr else None,
             pairing=PairingProgress.of(pairing) if pairing else None,
+            instance=mask(view.instance) or None,
         )
 
 
@@ -82,6 +85,26 @@ class SendingJson(Json):
         )
 
 
+class AccountLeaseJson(Json):
+    """Which of several instances runs the account."""
+
+    holder: str | None = Field(description="The instance's id; null while nobody runs it.")
+    holder_name: str
+    mine: bool = Field(description="Whether it is this instance.")
+    generation: int = Field(description="Grows with every change of the holder.")
+    since: int | None
+
+    @classmethod
+    def of(cls, lease: LeaseView) -> AccountLeaseJson:
+        return cls(
+            holder=lease.holder or None,
+            holder_name=mask(lease.holder_name),
+            mine=lease.mine,
+            generation=lease.generation,
+            since=unix_ms(lease.since) if lease.since else None,
+        )
+
+
 class AccountJson(Json):
     id: str
     name: str
@@ -90,6 +113,7 @@ class AccountJson(Json):
     created_at: int
     slots: list[SlotJson]
     sending: SendingJson
+    lease: AccountLeaseJson | None = Field(description="Who runs it; null where there is only one instance.")
 
     @classmethod
     def of(cls, view: AccountView, *, full: bool) -> AccountJson:
@@ -102,6 +126,7 @@ class AccountJson(Json):
             created_at=unix_ms(account.created_at),
             slots=[SlotJson.of(slot, full=full) for slot in view.slots],
             sending=SendingJson.of(view.sending),
+            lease=AccountLeaseJson.of(view.lease) if view.lease else None,
         )
 
 

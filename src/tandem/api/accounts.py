@@ -20,7 +20,7 @@ from tandem.api.inputs import AddAccountBody, PairBody, RestartBody, account_of,
 from tandem.api.respond import answer
 from tandem.api.views import Done
 from tandem.errors import Conflict
-from tandem.model.ids import Number, account_id
+from tandem.model.ids import AccountId, Number, account_id
 from tandem.model.states import Slot
 from tandem.model.views import AccountView
 
@@ -33,7 +33,7 @@ async def add_account(request: web.Request) -> web.Response:
 
 
 async def add(context: Context, name: str, phone: str) -> tuple[AccountView, bool]:
-    """Add an account, or return the one of that number and False. Raises Rejected, Conflict."""
+    """Add an account, or return the one of that number and False. Raises Rejected, Conflict, InstancePassive."""
     number = number_of(phone)
     _refuse_one_too_many(context, number)
     return await context.parts.accounts.add(name or f"Account …{number[-2:]}", number)
@@ -86,8 +86,14 @@ def _being_paired(view: AccountView) -> Slot:
 
 
 async def switch(request: web.Request) -> web.Response:
-    view = await context_of(request).parts.accounts.switch(account_of(request))
+    view = await move_role(context_of(request), account_of(request))
     return answer(AccountAnswer(account=AccountJson.of(view, full=True)))
+
+
+async def move_role(context: Context, account: AccountId) -> AccountView:
+    """Let the other slot send. Raises NotFound, Conflict, InstancePassive."""
+    context.parts.cluster.require(account)
+    return await context.parts.accounts.switch(account)
 
 
 async def restart(request: web.Request) -> web.Response:
@@ -97,8 +103,14 @@ async def restart(request: web.Request) -> web.Response:
 
 
 async def remove(request: web.Request) -> web.Response:
-    await context_of(request).parts.accounts.remove(account_of(request))
+    await forget(context_of(request), account_of(request))
     return answer(Done())
+
+
+async def forget(context: Context, account: AccountId) -> None:
+    """Remove an account. Raises NotFound, InstancePassive."""
+    context.parts.cluster.require(account)
+    await context.parts.accounts.remove(account)
 
 
 ENDPOINTS = (
@@ -110,7 +122,7 @@ ENDPOINTS = (
         "Add an account and start pairing its primary.",
         {200: Answer("The account; the same number is always the same account.", AddedAnswer)},
         body=AddAccountBody,
-        errors=(400, 409, 413),
+        errors=(400, 409, 413, 503),
     ),
     Endpoint(
         "GET",
@@ -156,7 +168,7 @@ ENDPOINTS = (
         Access.ADMIN,
         "Move the active role to the other slot.",
         {200: Answer("The account afterwards.", AccountAnswer)},
-        errors=(404, 409),
+        errors=(404, 409, 503),
     ),
     Endpoint(
         "POST",
@@ -175,6 +187,6 @@ ENDPOINTS = (
         Access.ADMIN,
         "Log out both devices and forget the account; its conversations stay in the store.",
         {200: Answer("Done.", Done)},
-        errors=(404,),
+        errors=(404, 503),
     ),
 )

@@ -38,6 +38,8 @@ async def health(request: web.Request) -> web.Response:
             commit=about.commit,
             instance=about.instance,
             role=about.role(),
+            region=about.region,
+            shared=context.parts.cluster.shared(),
             accounts=counts(views),
             emulator=context.settings.emulator is not None,
         )

@@ -65,6 +65,23 @@ class RestartBody(BaseModel):
     slot: Slot
 
 
+class MoveBody(BaseModel):
+    """``account`` is an account's id; ``to`` an instance's id or name: without it the fittest is chosen."""
+
+    model_config = ConfigDict(strict=True)
+
+    account: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+    to: Annotated[str, StringConstraints(max_length=100, strip_whitespace=True)] = ""
+
+
+class DrainBody(BaseModel):
+    """Whether this instance hands every account over and takes none."""
+
+    model_config = ConfigDict(strict=True)
+
+    on: bool
+
+
 async def body_of(request: web.Request, model: type[Model], *, optional: bool = False) -> Model:
     """Return the JSON body as a value. Raises Rejected, naming the field; ``optional`` takes no body for ``{}``."""
     try:

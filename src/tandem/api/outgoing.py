@@ -169,7 +169,11 @@ async def give_up_message(request: web.Request) -> web.Response:
 
 
 async def _act(request: web.Request, act: Callable[[str], Awaitable[OutboxRow]]) -> web.Response:
-    return answer(OutboxAnswer.of(await act(_id_of(request)), full=caller_of(request).admin))
+    """Only whoever runs the account knows whether a message is on its way already."""
+    parts, outbox_id = context_of(request).parts, _id_of(request)
+    if parts.cluster.shared():
+        parts.cluster.require((await parts.outgoing.get(outbox_id)).account)
+    return answer(OutboxAnswer.of(await act(outbox_id), full=caller_of(request).admin))
 
 
 def _id_of(request: web.Request) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from tandem.api.accounts import add
+from tandem.api.accounts import add, forget, move_role
 from tandem.api.auth import check_csrf
 from tandem.api.context import Access, Context, caller_of, context_of
 from tandem.api.endpoint import Endpoint, Handler
@@ -58,7 +58,7 @@ async def _cancel(request: web.Request, context: Context, form: Form) -> Done:
 
 
 async def _switch(request: web.Request, context: Context, _form: Form) -> Done:
-    view = await context.parts.accounts.switch(account_of(request))
+    view = await move_role(context, account_of(request))
     active = next((slot.slot for slot in view.slots if slot.role is Role.ACTIVE), None)
     return Done(f"{view.account.name}: the {active or 'other'} device sends now.")
 
@@ -73,7 +73,7 @@ async def _remove(request: web.Request, context: Context, form: Form) -> Done:
     account = context.parts.accounts.get(account_of(request)).account
     if form.get("name", "").strip() != account.name:
         raise Rejected("type the account's name exactly as it stands above; nothing was removed")
-    await context.parts.accounts.remove(account.id)
+    await forget(context, account.id)
     return Done(f"{account.name} was removed.", "/")
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
 
+from tandem.api.single_instance import SingleInstance
 from tandem.errors import NotFound
+from tandem.model.cluster_view import ClusterView, LeaseView
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId, ChatId, Number
 from tandem.model.outage import Outage
@@ -169,6 +171,37 @@ class Figures(Protocol):
     def queues(self) -> Sequence[QueueView]: ...
 
 
+class Cluster(Protocol):
+    """The instances that share the accounts. All but the two acts answer at once, from memory.
+
+    ``SingleInstance`` stands for it where there is one instance.
+    """
+
+    def shared(self) -> bool:
+        """Whether several instances may share the accounts."""
+        ...
+
+    def overview(self) -> ClusterView: ...
+
+    def role(self) -> str:
+        """Return this instance's part: ``active`` or ``passive``."""
+        ...
+
+    def require(self, account: AccountId) -> None:
+        """Raise InstancePassive, naming the holder, if another instance runs the account."""
+
+    async def move(self, account: AccountId, to: str = "") -> LeaseView:
+        """Hand an account to an instance, by id or name; empty: to the fittest. Returns the lease afterwards.
+
+        Raises Conflict with the reason, NotFound, InstancePassive if the lease is not held here, StoreUnavailable.
+        """
+        ...
+
+    async def drain(self, on: bool) -> ClusterView:  # noqa: FBT001 - the port's words
+        """Hand every account over and take none, or take part again. Raises Conflict, StoreUnavailable."""
+        ...
+
+
 def _always_active() -> str:
     return "active"
 
@@ -190,6 +223,9 @@ def _always_ready() -> str | None:
 
 async def _no_report(day: date) -> Mapping[str, object]:
     raise NotFound(f"there is no report of {day.isoformat()}")
+
+
+_ALONE = SingleInstance()
 
 
 def _epoch() -> date:
@@ -220,3 +256,4 @@ class Parts:
     report: Callable[[date], Awaitable[Mapping[str, object]]] = _no_report
     today: Callable[[], date] = _epoch
     history: Callable[[AccountId, Slot], Sequence[VitalSample]] = lambda _account, _slot: ()
+    cluster: Cluster = _ALONE

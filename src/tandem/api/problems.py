@@ -10,7 +10,8 @@ import structlog
 from aiohttp import web
 
 from tandem.api.context import REQUEST_ID
-from tandem.errors import Conflict, NotFound, Overloaded, Rejected, TandemError, Transient
+from tandem.errors import Conflict, InstancePassive, NotFound, Overloaded, Rejected, TandemError, Transient
+from tandem.policy.regions import public_url
 
 _log = structlog.get_logger()
 
@@ -35,14 +36,25 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a failure
-    """An answer other than what was asked for, which no error of the tree stands for."""
+    """An answer other than what was asked for, which no error of the tree stands for.
 
-    def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    ``members`` stand in the problem document beside those that all of them have.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
         self.detail = detail
         self.headers = dict(headers or {})
+        self.members = dict(members or {})
 
 
 def problem(request: web.Request, refused: Refused) -> web.Response:
@@ -55,6 +67,7 @@ def problem(request: web.Request, refused: Refused) -> web.Response:
         "success": False,
         "error": refused.code,
         "request_id": request[REQUEST_ID],
+        **refused.members,
     }
     response = web.json_response(body, status=refused.status, headers=refused.headers, content_type=MEDIA_TYPE)
     if refused.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
@@ -71,7 +84,7 @@ def refusal(error: Exception, request: web.Request) -> Refused:
     if isinstance(error, TandemError):
         for kind, status in _STATUS:
             if isinstance(error, kind):
-                return Refused(status, error.code, str(error), _retry_after(error))
+                return Refused(status, error.code, str(error), _retry_after(error), _holder(error))
     _log.error("internal_error", message="A request failed for a reason nobody foresaw.", exc_info=error)
     detail = f"something went wrong here, not in your request; the log has more under request id {request[REQUEST_ID]}"
     return Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail)
@@ -81,6 +94,14 @@ def _retry_after(error: TandemError) -> dict[str, str]:
     if not isinstance(error, Transient):
         return {}
     return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+
+
+def _holder(error: TandemError) -> dict[str, str]:
+    """Return whom to ask instead, as far as that is known."""
+    if not isinstance(error, InstancePassive):
+        return {}
+    told = {"holder": error.holder, "holderUrl": public_url(error.url)}
+    return {name: value for name, value in told.items() if value}
 
 
 def _of_http(error: web.HTTPException, request: web.Request) -> Refused:

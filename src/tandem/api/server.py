@@ -15,7 +15,20 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from structlog.contextvars import bound_contextvars
 
-from tandem.api import accounts, auth, dead_letters, events, health, messages, openapi, outgoing, pages, qr, reports
+from tandem.api import (
+    accounts,
+    auth,
+    cluster,
+    dead_letters,
+    events,
+    health,
+    messages,
+    openapi,
+    outgoing,
+    pages,
+    qr,
+    reports,
+)
 from tandem.api.context import CONTEXT, REQUEST_ID, Context, context_of
 from tandem.api.endpoint import Endpoint, Handler
 from tandem.api.ports import Parts
@@ -53,6 +66,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *dead_letters.ENDPOINTS,
     *events.ENDPOINTS,
     *reports.ENDPOINTS,
+    *cluster.ENDPOINTS,
     *pages.ENDPOINTS,
 )
 

@@ -34,8 +34,10 @@ class Health(Json):
     version: str
     commit: str
     instance: str
-    role: str
+    role: str = Field(description="active or passive: whether it runs any account, among several instances.")
+    region: str
     accounts: AccountCounts
+    shared: bool = Field(default=False, description="True when several instances share the accounts; absent otherwise.")
     emulator: bool = Field(default=False, description="True when it runs against an emulator; absent otherwise.")
 
 
@@ -144,6 +146,12 @@ class Problem(BaseModel):
     success: Literal[False] = False
     error: str = Field(description="Stable code of the kind of problem.")
     request_id: str = Field(description="Stands in the log line of this request too.")
+    holder: str = Field(
+        default="", description="With instance_passive: the instance that runs the account. Absent otherwise."
+    )
+    holder_url: str = Field(
+        default="", alias="holderUrl", description="Where that one's API is, if it said so. Absent otherwise."
+    )
 
 
 def summary_of(figures: Mapping[str, object]) -> Summary:

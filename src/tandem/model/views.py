@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tandem.model.account import Account
+from tandem.model.cluster_view import LeaseView
 from tandem.model.ids import AccountId
 from tandem.model.phone import Presence
 from tandem.model.states import AccountStatus, Role, SendingState, SessionState, Slot
@@ -38,6 +39,7 @@ class SlotView:
     ``keep_alive`` is the longest wait between two pings in seconds, None where the library keeps its own 20 to 30 s;
     ``quality_detail`` says in words what the quality lacks; ``next_step`` what the operator has to do, empty
     when there is nothing. ``banned_until`` in Unix seconds, 0 if it is not; ``logins`` within the last hour.
+    ``instance`` names the instance that runs this slot, as that one tells; empty if it runs here.
     """
 
     slot: Slot
@@ -56,6 +58,7 @@ class SlotView:
     next_step: str = ""
     banned_until: float = 0.0
     logins: int = 0
+    instance: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +79,14 @@ class SendingView:
 
 @dataclass(frozen=True, slots=True)
 class AccountView:
+    """``lease``: who runs it, None where there is only one instance."""
+
     account: Account
     status: AccountStatus
     slots: tuple[SlotView, SlotView]
     sending: SendingView = SendingView()
     phone: Presence | None = None
+    lease: LeaseView | None = None
 
     @property
     def linked(self) -> bool:

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: setup demo run test lint format bench torture-firestore torture-kill torture-send fault-table quiet-years lock clean help
+.PHONY: setup demo run test lint format bench torture-firestore torture-kill torture-send fault-table quiet-years lease-faults lock clean help
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -69,6 +69,10 @@ torture-send: $(VENV)/.dev ## 1,000 messages at 50 a second over 5 accounts whil
 YEARS ?= 100
 quiet-years: $(VENV)/.dev ## YEARS quiet account-years: proactive reconnects and failovers for nothing
 	@PYTHONPATH=tests $(BIN)/python -m simulation.quiet_years --years $(YEARS)
+
+SEEDS ?= 10000
+lease-faults: $(VENV)/.dev ## SEEDS storms over three instances on the virtual clock: do two ever run one account?
+	@PYTHONPATH=tests $(BIN)/python -m simulation.lease_faults --seeds $(SEEDS)
 
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --group build pyproject.toml -o requirements.lock

@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from simulation.noise import Line
@@ -77,8 +78,10 @@ class NoisyDevice(TwinDevice):
             self.says(signals.KeepAliveTimeout(self.errors))
             self._wait()
 
-    async def send(self, chat: ChatId, content: Content, secret: bytes, timeout: float) -> SendResult:
-        result = await super().send(chat, content, secret, timeout)
+    async def send(
+        self, chat: ChatId, content: Content, secret: bytes, timeout: float, not_after: float = inf
+    ) -> SendResult:
+        result = await super().send(chat, content, secret, timeout, not_after)
         self.echo(self.spec.slot.partner, secret)
         return result
 

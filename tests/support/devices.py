@@ -45,11 +45,11 @@ class TwinDevice:
     def acknowledge(self, sequence: int) -> None:
         self.acknowledged = sequence
 
-    async def send(  # noqa: PLR0917 - the port's
+    async def send(
         self,
         chat: ChatId,
         content: Content,
-        secret: bytes,
+        secret: bytes,  # noqa: ARG002 - the same
         timeout: float,  # noqa: ARG002 - the port's
         not_after: float = inf,  # noqa: ARG002 - the same
     ) -> SendResult:

@@ -17,8 +17,10 @@ from typing import Any
 import structlog
 
 from tandem.clock import Clock, Random, until_told
+from tandem.cluster.jobs import Jobs
 from tandem.cluster.port import LostRace, Meeting, Put, Sight
 from tandem.cluster.sight import Outlook
+from tandem.cluster.stream import Stream
 from tandem.cluster.term import Term
 from tandem.errors import StoreUnavailable, Transient
 from tandem.model.cluster import NOBODY, AccountStanding, Fitness, Instance, InstanceId, Lease, Right
@@ -87,11 +89,13 @@ class Keeper:
         self._given_up: dict[AccountId, int] = {}
         self._writing = asyncio.Lock()
         self._moved_at = -inf
+        self._fenced_at = -inf
         self._news = asyncio.Event()
         self._renewed = asyncio.Event()
         self._told: Mapping[AccountId, Fitness] | None = None
         self._standings: Mapping[AccountId, AccountStanding] = {}
-        self._jobs: dict[AccountId, asyncio.Task[None]] = {}
+        self._stream = Stream(meeting, self.outlook, me.id, self._saw, clock=clock, random=random)
+        self._jobs = Jobs()
         self._others: set[asyncio.Task[None]] = set()
 
     # What others ask
@@ -132,36 +136,21 @@ class Keeper:
 
     async def run(self) -> None:
         """Keep the leases until cancelled. What was held then runs out, unless ``leave_all`` came first."""
-        tasks = [asyncio.create_task(each) for each in (self._watch(), self._guard(), self._work())]
+        tasks = [asyncio.create_task(each) for each in (self._stream.run(), self._guard(), self._work())]
         try:
             await asyncio.gather(*tasks)
         finally:
-            for task in (*tasks, *self._jobs.values(), *self._others):
+            for task in (*tasks, *self._others):
                 task.cancel()
-            await asyncio.gather(*tasks, *self._jobs.values(), *self._others, return_exceptions=True)
+            await asyncio.gather(*tasks, *self._others, return_exceptions=True)
+            await self._jobs.end()
 
-    async def _watch(self) -> None:
-        """Take in every change. A stream that ends is opened again; policy notices one that has died silently."""
-        failures, away_since = 0, self._clock.monotonic()
-        while True:
-            try:
-                async for sight in self._meeting.watch():
-                    away = self._clock.monotonic() - away_since if failures and sight.whole else 0.0
-                    self.outlook.take_in(sight, after_break=away)
-                    failures = 0
-                    self._see_own()
-                    self._news.set()
-            except StoreUnavailable:
-                if not failures:
-                    away_since = self._clock.monotonic()
-                failures += 1
-            await self._clock.sleep(self._random.uniform(0.1, min(2.0, 0.2 * 2.0**failures)))
-
-    def _see_own(self) -> None:
-        """Somebody else may have ended this term."""
+    def _saw(self) -> None:
+        """Something was seen; it may be that somebody else has ended this term."""
         own = self.outlook.members.get(self.me.id)
         if own is not None and self.term.begun and self.term.ended_by(own.instance):
             self._fence("another instance has ended this term")
+        self._news.set()
 
     async def _guard(self) -> None:
         """Give up every right when its time is over."""
@@ -190,6 +179,9 @@ class Keeper:
     async def _turn(self) -> float:
         """Do what is to be done now. Returns seconds until the next turn, if nothing happens before."""
         if not self.term.begun:
+            grace = self._fenced_at + self.limits.margin - self._clock.monotonic()
+            if grace > 0:  # a new term frees the leases of the last one: what was being sent has to be over by then
+                return grace
             wait = await self.term.begin(self._heartbeat)
             if wait:
                 self._say_trouble(wait)
@@ -199,18 +191,20 @@ class Keeper:
             await self.term.beat(await self._body(), self._pace)
             self._wrote_heartbeat()
         self.trouble = ""
+        doubt = self._stream.expect(self.term.last, self.term.sent_at)
         self._discover()
         self._reconcile()
-        plan = policy.decide(self.view(), self._clock.monotonic(), self.limits)
-        if plan.looks:
-            await self._read(sorted(plan.looks), [])
+        view = self.view()
+        plan = policy.decide(view, self._clock.monotonic(), self.limits)
         for leave in plan.leaves:
             self._begin_leaving(leave)
         takes = [take for take in plan.takes if take.account not in self._leaving]
         if takes:
-            await self._take(takes)
+            await self._take(view, takes)
+        if plan.looks:
+            await self._read(sorted(plan.looks), [])
         again = 0.0 if plan.looks or takes else plan.again - self._clock.monotonic()
-        return max(0.01, min(again, self._beat_due(), _LONGEST))
+        return max(0.01, min(again, doubt, self._beat_due(), _LONGEST))
 
     def _reconcile(self) -> None:
         """Run what this instance holds, and nothing else, whichever way it has learned of it."""
@@ -223,7 +217,7 @@ class Keeper:
                 self._take_up(known.lease)
             elif not mine and account in self._held:
                 self._give_up(account, known.lease.reason or "its lease was changed by somebody else")
-                self._job(account, partial(self._ports.lay_down, account, True), at_once=True)
+                self._jobs.add(account, partial(self._ports.lay_down, account, True), at_once=True)
 
     # Heartbeats
 
@@ -259,12 +253,15 @@ class Keeper:
 
     # Taking
 
-    async def _take(self, takes: Sequence[Take]) -> None:
-        """Take leases in one commit, together with the end of their silent holders' terms."""
-        leases = [self._taken(take) for take in takes]
-        puts = [Put(lease, self.outlook.leases[lease.account].version) for lease in leases]
+    async def _take(self, view: View, takes: Sequence[Take]) -> None:
+        """Take leases in one commit, together with the end of their silent holders' terms.
+
+        On the condition that all is as it was in the view that this was decided on, however much was seen since.
+        """
+        leases = [self._taken(view, take) for take in takes]
+        puts = [Put(lease, view.leases[lease.account].version) for lease in leases]
         silent = sorted({take.depose for take in takes} - {NOBODY})
-        puts += [self._deposing(name) for name in silent]
+        puts += [_deposing(view, name) for name in silent]
         beat, own = self.term.put(await self._body(), self.limits.renew)
         try:
             versions = await self._meeting.commit([*puts, own], self.term.timeout)
@@ -279,8 +276,8 @@ class Keeper:
         self._wrote_heartbeat()
         self._reconcile()
 
-    def _taken(self, take: Take) -> Lease:
-        lease = self.outlook.leases[take.account].lease
+    def _taken(self, view: View, take: Take) -> Lease:
+        lease = view.leases[take.account].lease
         if lease.wanted not in {NOBODY, self.me.id}:
             self.outlook.snubbed(lease.wanted)
         return Lease(
@@ -292,18 +289,12 @@ class Keeper:
             since=self._clock.now(),
         )
 
-    def _deposing(self, name: InstanceId) -> Put:
-        member = self.outlook.members.get(name)
-        if member is None:  # it has no document; from now on it has one that ends the term it may have begun
-            return Put(Instance(name, name, term=2**31, beat=0, every=0.0, deposed=True), None)
-        return Put(replace(member.instance, deposed=True), member.version)
-
     def _take_up(self, lease: Lease) -> None:
         account, generation = lease.account, lease.generation
         self._held[account] = generation
         self.changes["acquired"] += 1
         self._tell_acquired(lease)
-        self._job(account, lambda: self._ports.take_up(account, generation))
+        self._jobs.add(account, lambda: self._ports.take_up(account, generation))
         self._renewed.set()
 
     # Handing on
@@ -322,7 +313,7 @@ class Keeper:
         """
         self._leaving[account] = to
         try:
-            await self._job(account, lambda: self._ports.lay_down(account, False))
+            await self._jobs.add(account, lambda: self._ports.lay_down(account, False))
             known, generation = self.outlook.leases[account], self._give_up(account, reason, to)
             if generation == known.lease.generation and self._clock.monotonic() < self.term.until:
                 lease = replace(known.lease, holder=NOBODY, term=0, wanted=to, reason=reason, since=self._clock.now())
@@ -351,10 +342,12 @@ class Keeper:
     def _fence(self, reason: str) -> None:
         """Whatever was held is void. The next term begins as soon as the meeting place can be reached."""
         self.term.over()
+        if self._held:
+            self._fenced_at = self._clock.monotonic()
         for account in list(self._held):
             self._give_up(account, reason)
             if account not in self._leaving:
-                self._job(account, partial(self._ports.lay_down, account, True), at_once=True)
+                self._jobs.add(account, partial(self._ports.lay_down, account, True), at_once=True)
         self._news.set()
 
     def _give_up(self, account: AccountId, reason: str, to: InstanceId | None = None) -> int:
@@ -395,8 +388,7 @@ class Keeper:
     # Looking
 
     async def _read(self, instances: Sequence[InstanceId], accounts: Sequence[AccountId]) -> None:
-        self.outlook.take_in(await self._meeting.read(instances, accounts, self.term.timeout), looked=True)
-        self._news.set()
+        self._stream.look_at(await self._meeting.read(instances, accounts, self.term.timeout))
 
     def _discover(self) -> None:
         """Hear of accounts that were added or deleted elsewhere."""
@@ -404,32 +396,9 @@ class Keeper:
         for account, known in list(self.outlook.leases.items()):
             if account in self._jobs or known.lease.removed != (account in here):
                 continue
-            self._job(account, partial(self._ports.removed if account in here else self._ports.discovered, account))
-
-    def _job(
-        self, account: AccountId, work: Callable[[], Awaitable[None]], *, at_once: bool = False
-    ) -> asyncio.Task[None]:
-        """Do something for an account after what is being done for it, which is cancelled if this is ``at_once``.
-
-        A failure is logged; it must stop nobody.
-        """
-        earlier = self._jobs.get(account)
-        if earlier is not None and at_once:
-            earlier.cancel()
-
-        async def job() -> None:
-            if earlier is not None:
-                await asyncio.wait([earlier])
-            try:
-                await work()
-            except Exception:  # noqa: BLE001 - whatever it is, the leases go on
-                _log.exception("lease_job_failed", account=account)
-            finally:
-                if self._jobs.get(account) is task:
-                    del self._jobs[account]
-
-        task = self._jobs[account] = asyncio.create_task(job(), name=f"lease {account}")
-        return task
+            self._jobs.add(
+                account, partial(self._ports.removed if account in here else self._ports.discovered, account)
+            )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:
@@ -441,3 +410,10 @@ class Keeper:
         task = asyncio.create_task(guarded())
         self._others.add(task)
         task.add_done_callback(self._others.discard)
+
+
+def _deposing(view: View, name: InstanceId) -> Put:
+    member = view.members.get(name)
+    if member is None:  # it has no document; from now on it has one that ends the term it may have begun
+        return Put(Instance(name, name, term=2**31, beat=0, every=0.0, deposed=True), None)
+    return Put(replace(member.instance, deposed=True), member.version)

@@ -29,24 +29,34 @@ class Outlook:
         self._unfit_since: dict[AccountId, float] = {}
 
     def take_in(self, sight: Sight, *, looked: bool = False, after_break: float = 0.0) -> None:
-        """``looked``: it was read, not told by a stream. ``after_break``: seconds that the stream was away before it.
+        """``looked``: it was read, not told by a stream.
 
-        After a break as long as the pace of heartbeats, silence proves nothing: everybody is given their time again.
+        ``after_break``: seconds that the stream was away before it. After a break as long as the pace of heartbeats,
+        silence proves nothing: everybody is given their time again.
         """
         now = self._clock.monotonic()
         for name, instance in sight.instances.items():
             self._take_in_instance(name, instance, now, looked=looked)
         for account, lease in sight.leases.items():
             self._take_in_lease(account, lease, now)
-        if not sight.whole:
-            return
+        if sight.whole:
+            self._forget_all_but(sight)
+            if after_break >= self._limits.renew:
+                self.members = {name: replace(each, seen_at=now) for name, each in self.members.items()}
+
+    def newer_than_known(self, sight: Sight) -> bool:
+        """Whether a look shows what no stream has told."""
+        known: dict[str, Version | None] = {name: each.version for name, each in self.members.items()}
+        known.update({account: each.version for account, each in self.leases.items()})
+        seen = [*sight.instances.items(), *sight.leases.items()]
+        return any(each is not None and each.version != known.get(name) for name, each in seen)
+
+    def _forget_all_but(self, sight: Sight) -> None:
         self.whole = True
         for name in set(self.members) - set(sight.instances):
             del self.members[name]
         gone = set(self.leases) - set(sight.leases)
         self.leases = {each: known for each, known in self.leases.items() if each not in gone or known.version is None}
-        if after_break >= self._limits.renew:
-            self.members = {name: replace(each, seen_at=now) for name, each in self.members.items()}
 
     def wrote(self, lease: Lease, version: Version) -> None:
         """Take in what this instance has written itself."""
@@ -55,7 +65,8 @@ class Outlook:
     def snubbed(self, name: InstanceId) -> None:
         """Note that an instance did not take what it was handed."""
         if name in self.members:
-            self.members[name] = replace(self.members[name], snubbed=True)
+            until = self._clock.monotonic() + self._limits.idle
+            self.members[name] = replace(self.members[name], snubbed_until=until)
 
     def view(
         self,
@@ -105,8 +116,8 @@ class Outlook:
             self.members[name] = Member(seen.instance, seen.version, now, now if looked else -inf, now)
         elif seen.version > known.version:
             back = known.instance.deposed or seen.instance.term != known.instance.term
-            since = now if back else known.since
-            self.members[name] = Member(seen.instance, seen.version, now, now if looked else -inf, since)
+            looked_at, since = now if looked else -inf, now if back else known.since
+            self.members[name] = Member(seen.instance, seen.version, now, looked_at, since, known.snubbed_until)
         elif looked and seen.version == known.version:
             self.members[name] = replace(known, looked_at=now)
 

@@ -66,7 +66,8 @@ class Limits:
 class Member:
     """An instance as it was seen. Times monotonic: ``seen_at`` of this heartbeat, ``looked_at`` of the last look at it.
 
-    ``since``: when it was first seen without a break. ``snubbed``: it did not take what it was handed.
+    ``since``: when it was first seen without a break. ``snubbed_until``: it did not take what it was handed, and is
+    handed nothing before.
     """
 
     instance: Instance
@@ -74,7 +75,7 @@ class Member:
     seen_at: float
     looked_at: float = -inf
     since: float = 0.0
-    snubbed: bool = False
+    snubbed_until: float = -inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +247,7 @@ def _candidates(view: View, account: AccountId, now: float, limits: Limits) -> l
     found = []
     for name, member in view.members.items():
         mine = name == view.me
-        draining = view.draining if mine else member.instance.draining or member.snubbed
+        draining = view.draining if mine else member.instance.draining or now < member.snubbed_until
         fitness = view.fitness.get(account, Fitness.UNLINKED) if mine else _fitness(member.instance, account)
         if fitness > Fitness.UNLINKED and not draining and present(view, member, now, limits):
             home = member.instance.region == PRIMARY_REGION and not view.spread

@@ -11,6 +11,7 @@ from tandem.clock import Clock
 from tandem.errors import Conflict, NotOnline
 from tandem.model.account import Account
 from tandem.model.cluster import Fitness, SlotStanding
+from tandem.model.cluster_view import LeaseView
 from tandem.model.event import EventType, Publish
 from tandem.model.ids import ChatId, Number
 from tandem.model.outbox import Content, SendOutcome, SendResult
@@ -61,6 +62,8 @@ class Pair:
         """When the number's own phone was last seen."""
         self.may_send_until: Callable[[], float] = lambda: inf
         """The end of this instance's right to send, in monotonic seconds; long past if it has none."""
+        self.lease: Callable[[], LeaseView | None] = lambda: None
+        """Who runs the account, where there are several instances."""
         self.elsewhere: Callable[[Slot], tuple[str, SlotStanding] | None] = lambda _slot: None
         """A slot that another instance runs and not this one: that instance's name, and how the slot stands there."""
         self._switched_at = float("-inf")
@@ -250,7 +253,7 @@ class Pair:
 
     def view(self) -> AccountView:
         slots = (self._slot_view(Slot.PRIMARY), self._slot_view(Slot.BACKUP))
-        return AccountView(self.account, self.status, slots, self.sending(), self.phone())
+        return AccountView(self.account, self.status, slots, self.sending(), self.phone(), self.lease())
 
     def _condemn(self, slot: Slot, reason: str) -> bool:
         """Start a bad session afresh while the other one carries the account: the role moves first."""
@@ -329,7 +332,6 @@ class Pair:
             pairing=pairing.view,
             keep_alive=session.vitals.keep_alive,
         )
-
 
     def _view_elsewhere(self, slot: Slot) -> SlotView:
         """A slot of another instance, as that one tells of it."""

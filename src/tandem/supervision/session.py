@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tandem.clock import Clock, Random
 from tandem.errors import DataUnusable, NotOnline, TandemError
@@ -45,6 +45,8 @@ class SessionPorts:
     save: Callable[[SlotRecord], None]
     changed: Callable[[Session, machine.Session], None]
     vitals: VitalLimits = field(default_factory=VitalLimits)
+    keys_are_ours: Callable[[], bool] = lambda: True
+    """Whether nobody else can have a right to the slot's keys: asked when somebody connected with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,8 @@ class Session:
         before = self._machine
         chance, admission = self._ports.random.uniform(0.0, 1.0), self._admission(news)
         now = self._ports.clock.monotonic()
-        decision = machine.decide(before, news, now, chance, self._limits, admission=admission)
+        limits = replace(self._limits, lease_held=self._ports.keys_are_ours())
+        decision = machine.decide(before, news, now, chance, limits, admission=admission)
         self._machine = decision.session
         if decision.session.state is not before.state:
             self.since = self._ports.clock.now()

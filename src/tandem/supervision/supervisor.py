@@ -24,6 +24,7 @@ from tandem.policy import session_machine as machine
 from tandem.policy.fleet import FleetLimits
 from tandem.queue.registry import Registry
 from tandem.supervision.account import Pair
+from tandem.supervision.cluster import Alone, Part
 from tandem.supervision.fleet import Fleet
 from tandem.supervision.pairing import Pairing, PairingPorts
 from tandem.supervision.prober import Prober
@@ -39,9 +40,10 @@ _CRASH_PAUSE = 1.0
 class SupervisorPorts:
     """What the supervisor stands on. ``serve`` sends for an account until cancelled.
 
-    ``moved`` hears of every move of a session, with its pair, ``removed`` of accounts that are gone, ``linked`` of
-    accounts whose phone has just linked a device; none may block. ``phone`` tells when a phone was last seen.
-    ``behind`` says whether a slot's events are here that were not looked at yet.
+    ``cluster`` is this instance's part among several, by default that of the only one. ``moved`` hears of every move
+    of a session, with its pair, ``removed`` of accounts that are gone, ``linked`` of accounts whose phone has just
+    linked a device; none may block. ``phone`` tells when a phone was last seen. ``behind`` says whether a slot's
+    events are here that were not looked at yet.
     """
 
     devices: DeviceFactory
@@ -53,6 +55,7 @@ class SupervisorPorts:
     import_leftover: Callable[[Sequence[RawEvent]], Awaitable[None]]
     serve: Callable[[Pair], Awaitable[None]]
     save_account: Callable[[Account], Awaitable[None]]
+    cluster: Part = field(default_factory=Alone)
     moved: Callable[[Pair], None] = lambda _pair: None
     removed: Callable[[AccountId], None] = lambda _account: None
     linked: Callable[[AccountId], None] = lambda _account: None
@@ -65,6 +68,7 @@ class _Member:
     pair: Pair
     prober: Prober
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    serving: list[asyncio.Task[None]] = field(default_factory=list)
 
 
 class Supervisor:
@@ -89,6 +93,7 @@ class Supervisor:
         self._ports = ports
         self._fleet = Fleet(fleet, ports.clock, ports.publish, self._linked, self._released)
         self._members: dict[AccountId, _Member] = {}
+        self._removing: set[AccountId] = set()
         self._saves: set[asyncio.Task[None]] = set()
 
     async def prepare(self) -> None:
@@ -101,11 +106,35 @@ class Supervisor:
 
     def start(self) -> None:
         """Bring all accounts up, at the pace of the fleet's budget: every account's first slot, then every second."""
-        for slot in (Slot.PRIMARY, Slot.BACKUP):
+        for slot in self._ports.cluster.slots:
             for member in self._members.values():
                 self._launch(member, slot)
-        for member in self._members.values():
+        if self._ports.cluster.alone:
+            for member in self._members.values():
+                self._serve(member)
+
+    def take_up(self, account: AccountId) -> None:
+        """Send for an account from now on. Raises NotFound."""
+        member = self._member(account)
+        if not member.serving:
             self._serve(member)
+        self._ports.moved(member.pair)
+
+    async def lay_down(self, account: AccountId) -> None:
+        """Send for it no more; what is under way has a second to end."""
+        if (member := self._members.get(account)) is not None:
+            serving, member.serving = member.serving, []
+            await _end(serving)
+
+    async def adopt(self, account: Account) -> None:
+        """Keep this instance's devices of an account that was added elsewhere, and offer to link one."""
+        if account.id in self._members:
+            return
+        await self._ports.registry.save_account(account)
+        member = await self._adopt(account, {})
+        self._begin(member)
+        sentence = "account added on another instance; link this instance's own devices"
+        self._ports.publish(EventType.ACCOUNT_ADDED, sentence, account=account.id)
 
     @property
     def held(self) -> str:
@@ -125,16 +154,25 @@ class Supervisor:
         if len(self._members) >= self._max_accounts:
             raise Conflict(f"there are {self._max_accounts} accounts, the most allowed (TANDEM_API__MAX_ACCOUNTS)")
         account = Account(identity, number, name or masked(number), self._ports.clock.now())
+        await self._ports.cluster.add(account)
         await self._ports.registry.save_account(account)
-        member = await self._adopt(account, {})
-        for slot in (Slot.PRIMARY, Slot.BACKUP):
-            self._launch(member, slot)
-        self._serve(member)
-        self._in_background(self._ports.save_account(account))
+        member = self._members.get(identity) or await self._adopt(account, {})
+        self._begin(member)
+        if self._ports.cluster.alone:
+            self._serve(member)
+            self._in_background(self._ports.save_account(account))
         self._ports.publish(EventType.ACCOUNT_ADDED, "account added", account=identity)
-        if not member.pair.sessions[Slot.PRIMARY].paired:
-            member.pair.pair_by_itself(Slot.PRIMARY)
         return member.pair.view(), True
+
+    def _begin(self, member: _Member) -> None:
+        """Run the slots of an account that is new here, and offer the first one's link."""
+        if member.tasks:
+            return
+        slots = self._ports.cluster.slots
+        for slot in slots:
+            self._launch(member, slot)
+        if not member.pair.sessions[slots[0]].paired:
+            member.pair.pair_by_itself(slots[0])
 
     def list(self) -> Sequence[AccountView]:
         return [member.pair.view() for member in self._members.values()]
@@ -176,8 +214,18 @@ class Supervisor:
         return pair.view()
 
     async def remove(self, account: AccountId) -> None:
+        self._member(account)
+        await self._ports.cluster.remove(account)
+        await self.remove_here(account)
+
+    async def remove_here(self, account: AccountId) -> None:
+        """Unlink this instance's devices of an account that an operator has deleted, wherever, and forget it."""
         member = self._member(account)
+        if account in self._removing:
+            return
+        self._removing.add(account)
         await member.pair.logout()
+        self._removing.discard(account)
         del self._members[account]
         await self._halt(member)
         for slot in Slot:
@@ -212,7 +260,10 @@ class Supervisor:
 
     async def _adopt(self, account: Account, records: dict[Slot, SlotRecord]) -> _Member:
         ports = self._ports
-        pair = Pair(account, ports.clock, ports.publish, self._suspect_after)
+        pair = Pair(account, ports.clock, ports.publish, self._suspect_after, ports.cluster.slots)
+        pair.may_send_until = partial(ports.cluster.may_send_until, account.id)
+        pair.elsewhere = partial(ports.cluster.elsewhere, account.id)
+        pair.lease = partial(ports.cluster.lease, account.id)
         pair.watch = ports.moved
         pair.phone = partial(ports.phone, account.id)
         session_ports = SessionPorts(
@@ -224,6 +275,7 @@ class Supervisor:
             receive=ports.receive,
             import_leftover=ports.import_leftover,
             save=lambda record: self._in_background(ports.registry.save_slot(record)),
+            keys_are_ours=lambda: ports.clock.monotonic() < ports.cluster.may_send_until(account.id),
             changed=pair.changed,
             vitals=self._vitals,
         )
@@ -280,22 +332,22 @@ class Supervisor:
         return replace(record, device=device)
 
     def _launch(self, member: _Member, slot: Slot) -> None:
-        self._employ(member, f"session {slot}", member.pair.sessions[slot].run)
-        self._employ(member, f"pairing {slot}", member.pair.pairings[slot].run)
+        member.tasks.append(self._employ(member, f"session {slot}", member.pair.sessions[slot].run))
+        member.tasks.append(self._employ(member, f"pairing {slot}", member.pair.pairings[slot].run))
 
     def _serve(self, member: _Member) -> None:
-        self._employ(member, "outbound", lambda: self._ports.serve(member.pair))
+        """Do what sends: whoever runs the account does it, and nobody else."""
+        member.serving.append(self._employ(member, "outbound", lambda: self._ports.serve(member.pair)))
         if self._vitals.self_probe:
-            self._employ(member, "self-probe", member.prober.run)
+            member.serving.append(self._employ(member, "self-probe", member.prober.run))
 
-    def _employ(self, member: _Member, name: str, job: Callable[[], Awaitable[None]]) -> None:
+    def _employ(self, member: _Member, name: str, job: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         account = member.pair.account.id
-        task = asyncio.create_task(
+        return asyncio.create_task(
             self._keep(account, name, job),
             name=f"{name} {account}",
             context=Context(),  # not that of the request which may have added the account
         )
-        member.tasks.append(task)
 
     def _linked(self) -> int:
         return sum(session.paired for session in self._sessions())
@@ -317,11 +369,8 @@ class Supervisor:
             await self._ports.clock.sleep(_CRASH_PAUSE)
 
     async def _halt(self, member: _Member) -> None:
-        for task in member.tasks:
-            task.cancel()
         member.pair.hearing.close()
-        if member.tasks:
-            await asyncio.wait(member.tasks)
+        await _end([*member.tasks, *member.serving])
 
     def _in_background(self, work: Awaitable[None]) -> None:
         """Durable bookkeeping that must not delay a decision; a failure is logged, the next save repairs it."""
@@ -335,6 +384,13 @@ class Supervisor:
         task = asyncio.create_task(guarded())
         self._saves.add(task)
         task.add_done_callback(self._saves.discard)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 def _under_ban(record: SlotRecord, until: float, now: float) -> SlotRecord:

@@ -190,9 +190,7 @@ class Link:
         except CallError as error:
             raise NotOnline(f"{operation.replace('_', ' ')}: {error}") from None
 
-    async def _call(
-        self, operation: str, parts: Sequence[bytes], timeout: float, not_after: float = inf
-    ) -> Answer:
+    async def _call(self, operation: str, parts: Sequence[bytes], timeout: float, not_after: float = inf) -> Answer:
         """Have the host call the library. Raises NotOnline, CallError.
 
         A caller's ``timeout`` ends its own waiting. The call itself has ``command_timeout``, then its host is ended.

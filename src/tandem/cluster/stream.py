@@ -1,0 +1,93 @@
+"""Follows what changes at the meeting place, and does not believe a stream that has gone silent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from math import inf
+
+from tandem.clock import Clock, Random
+from tandem.cluster.port import Meeting, SeenInstance, Sight, Version
+from tandem.cluster.sight import Outlook
+from tandem.errors import StoreUnavailable
+from tandem.model.cluster import InstanceId
+
+_ECHO = 3.0  # seconds in which a stream has to tell of a heartbeat of our own
+_FIRST_WAIT, _LONGEST_WAIT = 0.1, 2.0
+
+
+class Stream:
+    """``told`` is called after every sight that was taken in. It must not block."""
+
+    def __init__(
+        self,
+        meeting: Meeting,
+        outlook: Outlook,
+        me: InstanceId,
+        told: Callable[[], None],
+        *,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self._meeting = meeting
+        self._outlook = outlook
+        self._me = me
+        self._told = told
+        self._clock = clock
+        self._random = random
+        self._sights = 0
+        self._away_since = -inf
+        self._echoed: Version | None = None
+        self._open: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Follow one stream after the other, until cancelled."""
+        failures = 0
+        while True:
+            sights = self._sights
+            self._open = asyncio.create_task(self._follow())
+            try:
+                with suppress(StoreUnavailable):
+                    await self._open
+            except asyncio.CancelledError:
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    self._open.cancel()
+                    raise
+            failures = 0 if self._sights > sights else failures + 1
+            longest = min(_LONGEST_WAIT, 2 * _FIRST_WAIT * 2.0**failures)
+            await self._clock.sleep(self._random.uniform(_FIRST_WAIT, longest))
+
+    def look_at(self, sight: Sight) -> None:
+        """Take in what was read. If the stream has not told of it, it is dead: open another."""
+        if self._outlook.newer_than_known(sight):
+            self._reopen()
+        self._outlook.take_in(sight, looked=True)
+        self._told()
+
+    def expect(self, own: SeenInstance | None, sent_at: float) -> float:
+        """Open another stream if this one has not told of our last heartbeat. Returns seconds until to ask again."""
+        if own is None or self._echoed == own.version:
+            return inf
+        left = max(sent_at, self._away_since) + _ECHO - self._clock.monotonic()
+        if left > 0:
+            return left
+        self._reopen()
+        return _ECHO
+
+    def _reopen(self) -> None:
+        self._away_since = self._clock.monotonic()
+        if self._open is not None:
+            self._open.cancel()
+
+    async def _follow(self) -> None:
+        try:
+            async for sight in self._meeting.watch():
+                away = self._clock.monotonic() - self._away_since if sight.whole else 0.0
+                self._outlook.take_in(sight, after_break=away)
+                self._sights += 1
+                if (own := sight.instances.get(self._me)) is not None:
+                    self._echoed = own.version
+                self._told()
+        finally:
+            self._away_since = self._clock.monotonic()

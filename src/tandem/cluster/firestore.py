@@ -6,7 +6,7 @@ document; and for each that watches, one read for each document that changes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 
 from tandem.cluster.documents import instance_name, lease_name, version_of, write_of
@@ -72,7 +72,7 @@ class FirestoreMeeting:
             raise refusal.verdict.unavailable() from None
         return self._reader.sight(found.values(), [name for name in wanted if name not in found])
 
-    async def watch(self) -> AsyncIterator[Sight]:
+    async def watch(self) -> AsyncGenerator[Sight, None]:
         """Changes that follow each other closely may be told as one."""
         picture = Picture(self._reader)
         try:

@@ -7,7 +7,7 @@ than anybody waits for it, as on a network.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -115,7 +115,7 @@ class MemoryMeeting:
         keys += [(Lease, each) for each in accounts]
         return await self._ask((Act.READ, Act.HAVE_READ), lambda: self._ground.sight(keys), timeout)
 
-    async def watch(self) -> AsyncIterator[Sight]:
+    async def watch(self) -> AsyncGenerator[Sight, None]:
         self._must_be_open()
         await self._weather(self._instance, Act.WATCH)
         told: asyncio.Queue[Sight | None] = asyncio.Queue()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
-from support.firestore_emulator import FirestoreEmulator, running
 from tandem.cluster.port import LostRace, Meeting, Put, Sight
 from tandem.errors import StoreUnavailable
 from tandem.model.cluster import InstanceId
@@ -28,12 +27,6 @@ from unit.cluster.meeting_places import (
 )
 
 TAKERS = 8
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[FirestoreEmulator]:
-    with running() as emulator:
-        yield emulator
 
 
 @pytest.fixture(params=["memory", "firestore"])

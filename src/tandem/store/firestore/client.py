@@ -143,36 +143,35 @@ class Client:
 
         Raises Refused for targets that can never be listened to. Each document that is told is billed as one read; one
         that is told again as it was is not counted, for only the emulator tells all of them at every change. A
-        connection that swallows everything is noticed by gRPC's keep-alive after half a minute, or by another call on
-        it that gets no answer in time: that ends the streams, too.
+        connection that swallows everything is noticed by gRPC's keep-alive after a minute, or by another call on it
+        that gets no answer in time: that ends the streams, too.
         """
-        api = self._api
-        call = await self._opened(targets)
+        self.costs.reads += len(targets)  # a query that finds nothing is billed as one read
+        api, told = self._api, dict[str, Any]()
+        patience: float | None = _OPENING
+        call = await self._call("listen", self._requests(targets), None)
         self._streams.add(call)
         try:
-            answers, told = aiter(call), dict[str, Any]()
+            answers = aiter(call)
             while True:
-                answer = types.ListenResponse.pb(await self._judged(anext(answers), api))
+                async with asyncio.timeout(patience):
+                    answer = types.ListenResponse.pb(await self._judged(anext(answers), api))
                 self.costs.reads += _is_news(answer, told)
+                patience = None  # it is open, and may be silent for long
                 yield answer
         except StopAsyncIteration:
             raise StoreUnavailable("Firestore ended the stream of changes") from None
+        except TimeoutError:
+            self._condemn(api)
+            raise StoreUnavailable("Firestore did not open the stream of changes in time") from None
         finally:
             self._streams.discard(call)
             call.cancel()  # else it goes on, and is billed, until the channel is closed
 
-    async def _opened(self, targets: Sequence[Any]) -> Any:
-        async def requests() -> AsyncIterator[Any]:
-            for target in targets:
-                yield types.ListenRequest(database=self._target.path, add_target=target)
-            await asyncio.Event().wait()
-
-        self.costs.reads += len(targets)  # a query that finds nothing is billed as one read
-        try:
-            async with asyncio.timeout(_OPENING):
-                return await self._call("listen", requests(), None)
-        except TimeoutError:
-            raise StoreUnavailable("Firestore did not open the stream of changes in time") from None
+    async def _requests(self, targets: Sequence[Any]) -> AsyncIterator[Any]:
+        for target in targets:
+            yield types.ListenRequest(database=self._target.path, add_target=target)
+        await asyncio.Event().wait()  # the stream is open as long as there may be more
 
     async def _stream(self, method: str, request: Any, timeout: float) -> AsyncIterator[Any]:
         """Yield the answers, all of them received before the first: none of our reads is long."""
@@ -193,8 +192,8 @@ class Client:
             return await answer
         except GoogleAPICallError as error:
             verdict = judge(error.grpc_status_code, error.message or "")
-            if verdict.kind is Kind.SLOW and api is self._api:
-                self._replace()
+            if verdict.kind is Kind.SLOW:
+                self._condemn(api)
             raise (verdict.unavailable() if verdict.kind is Kind.AGAIN else Refused(verdict)) from None
         except grpc.aio.UsageError:
             raise StoreUnavailable("the connection to Firestore was closed under way") from None
@@ -211,6 +210,10 @@ class Client:
         return FirestoreGrpcAsyncIOTransport.create_channel(
             _HOST, credentials=self._target.credentials, options=_OPTIONS
         )
+
+    def _condemn(self, api: Any) -> None:
+        if api is self._api:
+            self._replace()
 
     def _replace(self) -> None:
         """Dial anew: on a connection that swallows everything, TCP itself needs a quarter of an hour to notice."""

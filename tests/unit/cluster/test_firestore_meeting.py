@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 
+import grpc  # type: ignore[import-untyped]
 import pytest
 
+from integration.firestore.refusing_server import refusing
 from support.fault_proxy import FaultProxy, Swallow, Toxic
 from support.firestore_emulator import FirestoreEmulator
 from tandem.cluster.firestore import FirestoreMeeting
@@ -16,6 +18,7 @@ from tandem.cluster.port import LostRace, Put
 from tandem.errors import Misconfigured, StoreUnavailable
 from tandem.settings import load
 from tandem.store.firestore import client
+from tandem.store.firestore.credentials import Target
 from unit.cluster.meeting_places import (
     ACCOUNT,
     NORTH,
@@ -28,6 +31,8 @@ from unit.cluster.meeting_places import (
     put,
     watching,
 )
+
+Code = grpc.StatusCode
 
 
 @pytest.fixture
@@ -120,6 +125,46 @@ async def test_a_stream_that_does_not_open_is_given_up(
     with pytest.raises(StoreUnavailable):
         await anext(aiter(meeting.watch()))
     assert 0.4 < time.monotonic() - began < 1.5
+    await put_within(meeting, 5.0, Put(lease(), None))  # on another connection
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "error", "words"),
+    [
+        (Code.ALREADY_EXISTS, "Document already exists", LostRace, "first"),
+        (Code.FAILED_PRECONDITION, "the stored version does not match", LostRace, "first"),
+        (Code.NOT_FOUND, "No document to update: projects/p/databases/(default)/documents/leases/1", LostRace, "first"),
+        (Code.NOT_FOUND, "The database (default) does not exist", StoreUnavailable, "create it in the project"),
+        (Code.PERMISSION_DENIED, "no", StoreUnavailable, "Cloud Datastore User"),
+        (Code.INVALID_ARGUMENT, "no", StoreUnavailable, "malformed"),
+        (Code.ABORTED, "Too much contention", StoreUnavailable, "contention"),
+        (Code.RESOURCE_EXHAUSTED, "Quota exceeded.", StoreUnavailable, "midnight"),
+    ],
+)
+async def test_a_refused_commit_is_a_lost_race_or_says_what_to_do(
+    code: object, said: str, error: type[Exception], words: str
+) -> None:
+    async with refusing(code, said) as address, _meeting_at(address) as meeting:
+        with pytest.raises(error, match=words):
+            await put(meeting, lease())
+
+
+async def test_reading_and_watching_say_what_to_do_too() -> None:
+    async with refusing(Code.PERMISSION_DENIED, "no") as address, _meeting_at(address) as meeting:
+        with pytest.raises(StoreUnavailable, match="Cloud Datastore User"):
+            await meeting.read([NORTH], [], TIMEOUT)
+        with pytest.raises(StoreUnavailable, match="Cloud Datastore User"):
+            await anext(aiter(meeting.watch()))
+
+
+@asynccontextmanager
+async def _meeting_at(address: str) -> AsyncIterator[FirestoreMeeting]:
+    meeting = FirestoreMeeting(Target("demo-refused", emulator=address))
+    await meeting.open()
+    try:
+        yield meeting
+    finally:
+        await meeting.close()
 
 
 async def test_out_of_reach_is_said_at_once(place: FirestorePlace, proxy: FaultProxy) -> None:

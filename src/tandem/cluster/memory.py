@@ -7,6 +7,7 @@ than anybody waits for it, as on a network.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -44,7 +45,7 @@ class MemoryGround:
 
     def __init__(self) -> None:
         self.documents: dict[_Key, tuple[Instance | Lease, Version]] = {}
-        self.watchers: dict[asyncio.Queue[Sight | None], None] = {}  # in order: a simulation has to repeat itself
+        self.watchers: dict[Callable[[Sight], None], None] = {}  # in order: a simulation has to repeat itself
         self._count = 0
 
     def commit(self, puts: Sequence[Put]) -> list[Version]:
@@ -86,25 +87,28 @@ class MemoryGround:
 
     def _tell(self, sight: Sight) -> None:
         for watcher in self.watchers:
-            watcher.put_nowait(sight)
+            watcher(sight)
 
 
 class MemoryMeeting:
+    """An instance's way to the ground."""
+
     def __init__(self, ground: MemoryGround, instance: InstanceId, weather: Weather = fair) -> None:
         self._ground = ground
         self._instance = instance
         self._weather = weather
-        self._watching: dict[asyncio.Queue[Sight | None], None] = {}
         self._under_way: set[asyncio.Task[Any]] = set()
+        self._streams: dict[_Stream, None] = {}
         self._open = False
 
     async def open(self) -> None:
         self._open = True
 
     async def close(self) -> None:
+        """End every watch. What is under way to the ground arrives nevertheless."""
         self._open = False
-        for told in self._watching:
-            told.put_nowait(None)
+        for stream in self._streams:
+            stream.end()
 
     async def commit(self, puts: Sequence[Put], timeout: float) -> Sequence[Version]:
         puts = tuple(puts)
@@ -118,19 +122,15 @@ class MemoryMeeting:
     async def watch(self) -> AsyncGenerator[Sight, None]:
         self._must_be_open()
         await self._weather(self._instance, Act.WATCH)
-        told: asyncio.Queue[Sight | None] = asyncio.Queue()
-        told.put_nowait(self._ground.sight(self._ground.documents, whole=True))
-        self._ground.watchers[told] = None
-        self._watching[told] = None
+        stream = _Stream(lambda: self._weather(self._instance, Act.TELL))
+        stream.tell(self._ground.sight(self._ground.documents, whole=True))
+        self._ground.watchers[stream.tell] = self._streams[stream] = None
         try:
-            while (sight := await told.get()) is not None:
-                await self._weather(self._instance, Act.TELL)
-                self._must_be_open()
-                yield sight
+            while True:
+                yield await stream.told()
         finally:
-            self._ground.watchers.pop(told)
-            self._watching.pop(told)
-        self._must_be_open()
+            del self._ground.watchers[stream.tell], self._streams[stream]
+            stream.end()
 
     async def _ask(self, acts: tuple[Act, Act], do: Callable[[], _T], timeout: float) -> _T:
         """Whoever asks waits ``timeout`` seconds at most; what was asked stays under way."""
@@ -153,12 +153,59 @@ class MemoryMeeting:
 
     def _arrived(self, task: asyncio.Task[Any]) -> None:
         self._under_way.discard(task)
-        if not task.cancelled():
-            task.exception()  # nobody may be left to hear it
+        _heard(task)
 
     def _must_be_open(self) -> None:
         if not self._open:
             raise StoreUnavailable("the meeting place is closed")
+
+
+class _Stream:
+    """Sights on their way to one who watches: each has its own weather, and none overtakes another."""
+
+    def __init__(self, weather: Callable[[], Awaitable[None]]) -> None:
+        self._weather = weather
+        self._sights: deque[tuple[asyncio.Task[None], Sight]] = deque()
+        self._news = asyncio.Event()
+        self._ended = False
+
+    def tell(self, sight: Sight) -> None:
+        task = asyncio.create_task(self._way())
+        task.add_done_callback(_heard)
+        self._sights.append((task, sight))
+        self._news.set()
+
+    async def told(self) -> Sight:
+        """Return the next sight. Raises StoreUnavailable when the stream has ended or broken."""
+        while not self._sights:
+            self._must_go_on()
+            self._news.clear()
+            await self._news.wait()
+        task, sight = self._sights[0]
+        await asyncio.wait([task])
+        self._must_go_on()
+        task.result()
+        self._sights.popleft()
+        return sight
+
+    def end(self) -> None:
+        self._ended = True
+        self._news.set()
+        for task, _ in self._sights:
+            task.cancel()
+
+    async def _way(self) -> None:
+        await self._weather()
+
+    def _must_go_on(self) -> None:
+        if self._ended:
+            raise StoreUnavailable("the meeting place was closed")
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    """Let nobody complain of an error that nobody is left to hear."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _key(document: Instance | Lease) -> _Key:

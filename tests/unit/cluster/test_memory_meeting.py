@@ -130,11 +130,25 @@ def test_what_is_told_comes_late_but_in_order() -> None:
             for beat in (2, 3):
                 version = await put(south, heartbeat(beat=beat), version)
             assert watcher.beat() == 0
-            await watcher.until(lambda each: each.beat() == 3, 30)
+            await watcher.until(lambda each: each.beat() == 3, 2.1)
             beats = [seen.instance.beat for sight in watcher.sights for seen in sight.instances.values() if seen]
             assert beats == [1, 2, 3]
 
     told({Act.TELL: 2}, story)
+
+
+def test_a_stream_on_which_nothing_arrives_ends_when_the_meeting_is_closed() -> None:
+    async def story(north: MemoryMeeting, south: MemoryMeeting) -> None:
+        del south
+        first = asyncio.ensure_future(anext(aiter(north.watch())))
+        await asyncio.sleep(100)
+        assert not first.done()
+        await north.close()
+        with pytest.raises(StoreUnavailable):
+            await first
+        assert asyncio.get_running_loop().time() == pytest.approx(100)
+
+    told({Act.TELL: 10_000}, story)
 
 
 @pytest.mark.parametrize("act", [Act.WATCH, Act.TELL])

@@ -28,6 +28,12 @@ PLACES = {
     "accounts": "accounts",
     "event": "monitoring_events/event-1",
     "lease": f"leases/{ACCOUNT}",
+    "leases": "leases",
+    "instance": "instances/north",
+    "instances": "instances",
+    "outgoing": f"accounts/{ACCOUNT}/outbox/row-1",
+    "outbox": f"accounts/{ACCOUNT}/outbox",
+    "key": f"accounts/{ACCOUNT}/outboxKeys/digest-1",
 }
 OWN = {"account", "chats", "message", "messages"}
 
@@ -84,7 +90,10 @@ async def _fill(store: FirestoreStore) -> None:
     names = store._names
     values: dict[str, Any] = {"owner": "uid-owner"}
     await store._client.commit([merge(names.account(ACCOUNT), values)], 5.0)
-    await store._client.commit([merge(f"{names.root}/leases/{ACCOUNT}", {"generation": 1})], 5.0)
+    between = [
+        merge(f"{names.root}/{PLACES[place]}", {"generation": 1}) for place in ("lease", "instance", "outgoing", "key")
+    ]
+    await store._client.commit(between, 5.0)
 
 
 @pytest.mark.parametrize(
@@ -105,5 +114,5 @@ async def test_everybody_reads_what_the_operator_allows_and_nobody_writes(
     answers = {name: await browser.get(place, uid, claims) for name, place in PLACES.items()}
     assert {name for name, status in answers.items() if status == 200} == readable
     assert set(answers.values()) <= {200, 403}
-    for name in ("account", "message", "event", "lease"):
+    for name in ("account", "message", "event", "lease", "instance", "outgoing", "key"):
         assert await browser.write(PLACES[name], uid, claims) == {403}

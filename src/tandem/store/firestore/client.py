@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from tandem.errors import StoreUnavailable
 from tandem.store.firestore.credentials import Target
 from tandem.store.firestore.verdicts import BY_NUMBER, Kind, Verdict, judge, judge_write
 
-_LONGEST_CALL, _LAST_CALLS = 60.0, 1.0
+_LONGEST_CALL, _LAST_CALLS, _OPENING = 60.0, 1.0, 10.0
 _HOST = "firestore.googleapis.com:443"
 _OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 2_000),
@@ -73,6 +73,7 @@ class Client:
         self._channel: Any = None
         self._api: Any = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._streams: set[Any] = set()
         self._metadata = [("google-cloud-resource-prefix", target.path)]
         if target.emulator:
             self._metadata.append(("authorization", "Bearer owner"))
@@ -137,27 +138,40 @@ class Client:
         self.costs.reads += max(len(found), 1)  # an empty answer is billed as one read
         return found
 
-    async def listen(self, targets: Sequence[Any]) -> AsyncIterator[Any]:
+    async def listen(self, targets: Sequence[Any]) -> AsyncGenerator[Any, None]:
         """Yield what a Listen stream tells of the targets (``ListenResponse``), until it ends: StoreUnavailable.
 
-        Each document that is told is billed as one read. Raises Refused for targets that can never be listened to.
-        A connection that swallows everything is noticed by gRPC's keep-alive after half a minute, no sooner.
+        Raises Refused for targets that can never be listened to. Each document that is told is billed as one read; one
+        that is told again as it was is not counted, for only the emulator tells all of them at every change. A
+        connection that swallows everything is noticed by gRPC's keep-alive after a minute, or by another call on it
+        that gets no answer in time: that ends the streams, too.
         """
-
-        async def requests() -> AsyncIterator[Any]:
-            for target in targets:
-                yield types.ListenRequest(database=self._target.path, add_target=target)
-            await asyncio.Event().wait()
-
-        api = self._api
-        stream = aiter(await self._call("listen", requests(), None))
+        self.costs.reads += len(targets)  # a query that finds nothing is billed as one read
+        api, told = self._api, dict[str, Any]()
+        patience: float | None = _OPENING
+        call = await self._call("listen", self._requests(targets), None)
+        self._streams.add(call)
         try:
+            answers = aiter(call)
             while True:
-                answer = types.ListenResponse.pb(await self._judged(anext(stream), api))
-                self.costs.reads += answer.WhichOneof("response_type") == "document_change"
+                async with asyncio.timeout(patience):
+                    answer = types.ListenResponse.pb(await self._judged(anext(answers), api))
+                self.costs.reads += _is_news(answer, told)
+                patience = None  # it is open, and may be silent for long
                 yield answer
         except StopAsyncIteration:
             raise StoreUnavailable("Firestore ended the stream of changes") from None
+        except TimeoutError:
+            self._condemn(api)
+            raise StoreUnavailable("Firestore did not open the stream of changes in time") from None
+        finally:
+            self._streams.discard(call)
+            call.cancel()  # else it goes on, and is billed, until the channel is closed
+
+    async def _requests(self, targets: Sequence[Any]) -> AsyncIterator[Any]:
+        for target in targets:
+            yield types.ListenRequest(database=self._target.path, add_target=target)
+        await asyncio.Event().wait()  # the stream is open as long as there may be more
 
     async def _stream(self, method: str, request: Any, timeout: float) -> AsyncIterator[Any]:
         """Yield the answers, all of them received before the first: none of our reads is long."""
@@ -178,8 +192,8 @@ class Client:
             return await answer
         except GoogleAPICallError as error:
             verdict = judge(error.grpc_status_code, error.message or "")
-            if verdict.kind is Kind.SLOW and api is self._api:
-                self._replace()
+            if verdict.kind is Kind.SLOW:
+                self._condemn(api)
             raise (verdict.unavailable() if verdict.kind is Kind.AGAIN else Refused(verdict)) from None
         except grpc.aio.UsageError:
             raise StoreUnavailable("the connection to Firestore was closed under way") from None
@@ -197,12 +211,18 @@ class Client:
             _HOST, credentials=self._target.credentials, options=_OPTIONS
         )
 
+    def _condemn(self, api: Any) -> None:
+        if api is self._api:
+            self._replace()
+
     def _replace(self) -> None:
         """Dial anew: on a connection that swallows everything, TCP itself needs a quarter of an hour to notice."""
         self._retire(grace=_LONGEST_CALL)
         self.connect()
 
     def _retire(self, grace: float) -> None:
+        for stream in list(self._streams):
+            stream.cancel()  # it would wait on the condemned connection until the channel's grace is over
         channel, self._channel = self._channel, None
         if channel is not None:
             task = asyncio.get_running_loop().create_task(channel.close(grace))
@@ -212,3 +232,16 @@ class Client:
 
 async def _all(call: Awaitable[Any]) -> list[Any]:
     return [answer async for answer in await call]
+
+
+def _is_news(answer: Any, told: dict[str, Any]) -> bool:
+    """Whether the answer holds a document in a state that was not told yet; ``told`` is brought up to date."""
+    kind = answer.WhichOneof("response_type")
+    if kind in {"document_delete", "document_remove"}:
+        told.pop(getattr(answer, kind).document, None)
+    if kind != "document_change":
+        return False
+    document = answer.document_change.document
+    state = (document.update_time.seconds, document.update_time.nanos)
+    known, told[document.name] = told.get(document.name), state
+    return known != state

@@ -15,6 +15,7 @@ from tandem.errors import StoreUnavailable
 
 _Code = grpc.StatusCode
 _OUTAGE, _CONTENTION, _QUOTA, _OPERATOR = 2.0, 1.0, 60.0, 30.0
+_NO_DOCUMENT_SAID = "to update"  # "No document to update", in the emulator "no entity to update"
 _SIZE = ("exceeds maximum size", "larger than max", "too big", "payload size exceeds")
 BY_NUMBER = {code.value[0]: code for code in _Code}
 
@@ -46,6 +47,8 @@ def judge(code: object, said: str) -> Verdict:
     """``said`` is the server's message: looked at, never repeated, for it quotes paths and values."""
     if code is _Code.RESOURCE_EXHAUSTED and any(part in said for part in _SIZE):
         return Verdict(Kind.TOO_LARGE, "the request is too large for Firestore")
+    if code is _Code.NOT_FOUND and _NO_DOCUMENT_SAID in said:
+        return _NO_DOCUMENT
     if code is _Code.UNAVAILABLE and "metadata from plugin" in said:
         return _login(said)
     return _TABLE.get(code, Verdict(Kind.AGAIN, "Firestore failed with an unknown error"))

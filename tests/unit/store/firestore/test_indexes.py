@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from integration.firestore.scene import message
+from tandem.cluster.documents import write_of as meeting_write
+from tandem.cluster.port import Put
 from tandem.model.event import Event, EventType
 from tandem.store.firestore.documents import Names, event_write, message_write, position
 from tandem.store.firestore.heads import Heads, newest
+from unit.cluster.meeting_places import heartbeat, lease
 
 CONFIG: dict[str, Any] = json.loads((Path(__file__).parents[4] / "config" / "firestore.indexes.json").read_text())
 NAMES = Names("projects/demo/databases/(default)")
@@ -15,12 +18,17 @@ QUERIED = {
     "messages": {"position", "timestampMs"},
     "chats": {"recency", "lastMessageAtMs"},
     "monitoring_events": {"type", "account", "position"},
+    "instances": set[str](),
+    "leases": set[str](),
 }
 
 
 def written(collection: str) -> set[str]:
     """The fields that the store writes there."""
     one = message(1)
+    if collection in {"instances", "leases"}:
+        document = heartbeat() if collection == "instances" else lease()
+        return set(meeting_write(NAMES, Put(document, None)).update.fields)
     if collection == "messages":
         return set(message_write(NAMES, one, "p", 1).update.fields)
     if collection == "monitoring_events":
@@ -56,6 +64,13 @@ def test_only_events_need_composite_indexes_and_have_them() -> None:
     assert all(one["fields"][-1]["order"] == "DESCENDING" for one in CONFIG["indexes"])
 
 
-def test_only_the_expiry_of_events_is_a_time_to_live() -> None:
+def test_what_outgoing_messages_say_is_not_indexed() -> None:
+    assert {"content", "secret", "reason"} <= exempted("outbox")
+
+
+def test_only_events_and_keys_of_requests_have_a_time_to_live() -> None:
     expiring = [one for one in CONFIG["fieldOverrides"] if one.get("ttl")]
-    assert [(one["collectionGroup"], one["fieldPath"]) for one in expiring] == [("monitoring_events", "expireAt")]
+    assert [(one["collectionGroup"], one["fieldPath"]) for one in expiring] == [
+        ("monitoring_events", "expireAt"),
+        ("outboxKeys", "expireAt"),
+    ]

@@ -29,6 +29,8 @@ Code = grpc.StatusCode
         (Code.PERMISSION_DENIED, "", Kind.OPERATOR),
         (Code.UNAUTHENTICATED, "", Kind.OPERATOR),
         (Code.NOT_FOUND, "The database (default) does not exist", Kind.OPERATOR),
+        (Code.NOT_FOUND, "No document to update: projects/p/databases/(default)/documents/leases/1", Kind.MISSING),
+        (Code.NOT_FOUND, 'no entity to update: app: "dev~p"', Kind.MISSING),
         (Code.UNIMPLEMENTED, "", Kind.OPERATOR),
         (Code.DATA_LOSS, "", Kind.AGAIN),
         (None, "", Kind.AGAIN),

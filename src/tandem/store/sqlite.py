@@ -19,7 +19,7 @@ from tandem.model.message import Message, StatusUpdate
 from tandem.model.states import Slot
 from tandem.sqlite_file import SqliteFile, open_reader, trouble, unavailable
 from tandem.sqlite_schema import load_queries, load_schema
-from tandem.store.port import Chat, Poison, StoredMessage, display_name, name_from, preview
+from tandem.store.port import Chat, Name, Poison, StoredMessage, display_name, name_from, preview
 
 T = TypeVar("T")
 
@@ -128,6 +128,10 @@ class SqliteStore:
         place = {"account": str(account), "chat": str(chat), "message_id": message_id, "low": low, "high": f"{low}~"}
         found = await self._read(_SQL["find"], place)
         return [StoredMessage(message_of(row[:-4], standing_of(*row[-4:-1])), row[-1]) for row in found]
+
+    async def present(self, names: Sequence[Name]) -> set[Name]:
+        found = await self._read(_SQL["present"], (json.dumps(names),))
+        return {(AccountId(account), ChatId(chat), MessageKey(key)) for account, chat, key in found}
 
     async def events(
         self,

@@ -70,6 +70,11 @@ FROM messages
 WHERE account = :account AND chat = :chat AND key > :low AND key < :high AND message_id = :message_id
 LIMIT 10;
 
+-- name: present
+SELECT account, chat, key FROM messages WHERE (account, chat, key) IN (
+    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?)
+);
+
 -- name: events
 SELECT id, type, message, timestamp, account, slot, generation, reason, data, instance, correlation FROM events
 WHERE expires_at > :now AND (:type IS NULL OR type = :type) AND (:account IS NULL OR account = :account)

@@ -114,6 +114,7 @@ class Daemon:
                 work.outages.run(),
                 work.phones.run(),
                 work.unreadable.run(),
+                work.held.run(),
                 webhooks.run(),
                 *desk.jobs(),
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -130,8 +131,10 @@ class SqliteStore:
         return [StoredMessage(message_of(row[:-4], standing_of(*row[-4:-1])), row[-1]) for row in found]
 
     async def present(self, names: Sequence[Name]) -> set[Name]:
-        found = await self._read(_SQL["present"], (json.dumps(names),))
-        return {(AccountId(account), ChatId(chat), MessageKey(key)) for account, chat, key in found}
+        connection = self._read_connection
+        if connection is None:
+            raise unavailable(_TITLE, "it is closed")
+        return await self._guarded(self._reader, _present, connection, names)
 
     async def events(
         self,
@@ -214,6 +217,15 @@ def _in_transaction(file: SqliteFile, operation: Callable[[sqlite3.Connection], 
 
 def _fetch(connection: sqlite3.Connection, query: str, parameters: Any) -> list[Any]:
     return connection.execute(query, parameters).fetchall()
+
+
+def _present(connection: sqlite3.Connection, names: Sequence[Name]) -> set[Name]:
+    found = set()
+    for name in names:
+        with contextlib.suppress(UnicodeEncodeError):  # what SQLite cannot hold is not there
+            if connection.execute(_SQL["present"], name).fetchone() is not None:
+                found.add(name)
+    return found
 
 
 def _event_row(event: Event) -> tuple[object, ...]:

@@ -71,9 +71,7 @@ WHERE account = :account AND chat = :chat AND key > :low AND key < :high AND mes
 LIMIT 10;
 
 -- name: present
-SELECT account, chat, key FROM messages WHERE (account, chat, key) IN (
-    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?)
-);
+SELECT 1 FROM messages WHERE account = ? AND chat = ? AND key = ?;
 
 -- name: events
 SELECT id, type, message, timestamp, account, slot, generation, reason, data, instance, correlation FROM events

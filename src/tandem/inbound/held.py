@@ -68,8 +68,7 @@ class HeldBack:
         """Look now: the account is run here from now on. Returns at once."""
         if self._inbox.held_of[account]:
             self._news.set()
-        if account in self._standings.elsewhere:
-            self._standings.rouse()
+        self._standings.rouse()
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -158,6 +157,7 @@ class HeldBack:
 
     def _account_for(self, gone: Sequence[Held], freed: Sequence[Held]) -> None:
         self.dropped.update(row.account for row in gone)
+        self._standings.came_in(0, {row.account for row in gone})  # their receipts can be told from now on
         for account, count in Counter(row.account for row in freed).items():
             self.released[account] += count
             if self._holds(account):

@@ -1,4 +1,4 @@
-"""Which messages are in the store: one read each, whatever the size of the message, and nothing that cannot be there."""
+"""Which messages are in the store: one read each, however large the message."""
 
 from __future__ import annotations
 

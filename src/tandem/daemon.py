@@ -117,6 +117,7 @@ class Daemon:
                 work.outages.run(),
                 work.phones.run(),
                 work.unreadable.run(),
+                work.held.run(),
                 webhooks.run(),
                 *desk.jobs(),
             )

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tandem.clock import Clock, Random
 from tandem.errors import TandemError
+from tandem.inbound.held import HeldBack
+from tandem.inbound.intake import here
+from tandem.inbound.marks import Marks
 from tandem.inbound.pipeline import Pipeline
 from tandem.inbound.unreadable import Unreadable
 from tandem.inbound.writer import Writer
@@ -46,6 +50,8 @@ class Work:
     outages: OutageKeeper
     phones: PhoneKeeper
     unreadable: Unreadable
+    held: HeldBack
+    marks: Marks
 
     async def drain(self) -> None:
         """Commit what the hosts handed up, then give the store a moment."""
@@ -119,8 +125,14 @@ def assemble(
     clock: Clock,
     random: Random,
     events: EventStream,
+    holds: Callable[[AccountId], bool] = here,
+    durable_through: Callable[[AccountId], float] = lambda _account: 0.0,
 ) -> Work:
-    """Tie the parts together that know each other only through callables."""
+    """Tie the parts together that know each other only through callables.
+
+    ``holds`` says whether this instance runs an account now, ``durable_through`` what the one that runs it says of
+    itself (see HeldBack); without leases it is always this one.
+    """
 
     def overflowed(event: RawEvent) -> None:
         supervisor.pair_of(event.account).recycle(event.slot)
@@ -141,6 +153,7 @@ def assemble(
         heard=lambda event, message: supervisor.heard(event, message),  # noqa: PLW0108 - the same
         arrived=lambda event: outages.arrived(event),  # noqa: PLW0108 - it is made below
         understood=lambda account, decoded: phones.noted(account, decoded),  # noqa: PLW0108 - the same
+        holds=holds,
     )
     phones = PhoneKeeper(queue.phones, lambda: supervisor.list(), clock=clock, publish=events)  # noqa: PLW0108
     outages = OutageKeeper(queue.outages, pipeline.caught_up, clock=clock, publish=events)
@@ -157,7 +170,9 @@ def assemble(
         clock=clock,
         random=random,
         publish=events,
+        holds=holds,
     )
+    held = HeldBack(queue, store, holds, durable_through, deadline=settings.writer.deadline, clock=clock, random=random)
 
     unknown = UnknownSends(queue.database, queue.outbox, clock)
 
@@ -209,7 +224,8 @@ def assemble(
     unreadable = Unreadable(
         queue.unread, settings.queue.decrypt_patience, supervisor.awaited, clock=clock, publish=events
     )
-    return Work(queue, pipeline, writer, supervisor, outages, phones, unreadable)
+    marks = Marks(queue.inbox, pipeline, clock)
+    return Work(queue, pipeline, writer, supervisor, outages, phones, unreadable, held, marks)
 
 
 def _number(supervisor: Supervisor, account: AccountId) -> Number | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from tandem.clock import Clock
 from tandem.errors import NotFound, PoisonMessage
 from tandem.inbound.canonical import canonical, pairs_of
-from tandem.model.ids import Number
+from tandem.model.ids import AccountId, Number
 from tandem.model.message import DecodedMessage, DecodedReceipt, RawEvent
 from tandem.model.signals import Signal
 from tandem.queue import delivery_rows
@@ -40,7 +40,10 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a committed batch came to. ``advanced`` own messages have come further by its receipts."""
+    """What a committed batch came to. ``advanced`` own messages have come further by its receipts.
+
+    Accounts run ``elsewhere`` had some that did, too; those do not count.
+    """
 
     verdicts: list[tuple[Work, Verdict]] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
@@ -48,6 +51,7 @@ class Result:
     receipts: int = 0
     advanced: int = 0
     put_again: int = 0
+    elsewhere: set[AccountId] = field(default_factory=set)
 
 
 def work_of(event: RawEvent, decode: Decode, own: Number | None) -> Work:
@@ -60,12 +64,18 @@ def work_of(event: RawEvent, decode: Decode, own: Number | None) -> Work:
         return Work(event, None, own, f"it cannot be decoded ({type(error).__name__})")
 
 
-class Intake:
-    """Writes batches to the queue."""
+def here(_account: AccountId) -> bool:
+    """With one instance: it runs every account."""
+    return True
 
-    def __init__(self, queue: Queue, clock: Clock) -> None:
+
+class Intake:
+    """Writes batches to the queue. ``holds`` says whether this instance runs an account at the moment."""
+
+    def __init__(self, queue: Queue, clock: Clock, holds: Callable[[AccountId], bool] = here) -> None:
         self._queue = queue
         self._clock = clock
+        self._holds = holds
 
     async def commit(self, batch: Sequence[Work], committed: Callable[[Result], None], *, bounded: bool) -> None:
         """Make a batch durable, whole or not at all. Raises Transient if the queue refuses it now."""
@@ -74,13 +84,13 @@ class Intake:
         wanted = [work for work in batch if work.fault or isinstance(work.decoded, DecodedMessage | DecodedReceipt)]
         if not wanted:
             return
-        now = self._clock.now()
+        now, others = self._clock.now(), self._others(wanted)
 
         def done(result: Result) -> None:
             self._account_for(result)
             committed(result)
 
-        await self._queue.database.write(lambda connection: _apply(connection, wanted, now), done)
+        await self._queue.database.write(lambda connection: _apply(connection, wanted, now, others), done)
 
     async def replay(self, identifier: int, understand: Callable[[RawEvent], Work]) -> None:
         """Process a dead letter again and drop it, in one transaction. Raises NotFound, PoisonMessage."""
@@ -91,6 +101,7 @@ class Intake:
             raise PoisonMessage(work.fault or "it is neither a message nor a receipt")
         if work is not None and isinstance(work.decoded, DecodedMessage) and work.decoded.undecryptable:
             raise PoisonMessage("it is encrypted: only the sender can send it again")
+        others = self._others([work] if work else [])
 
         def operation(connection: sqlite3.Connection) -> Result:
             if not drop(connection, identifier):
@@ -101,7 +112,7 @@ class Intake:
             if work is None:
                 put_again(connection, letter.message())
                 return Result(put_again=1)
-            return _apply(connection, [work], now)
+            return _apply(connection, [work], now, others)
 
         await self._queue.database.write(operation, self._account_for)
 
@@ -109,33 +120,47 @@ class Intake:
         again = [Verdict(Copy.FIRST)] * result.put_again
         self._queue.inbox.came_in([*again, *(verdict for _, verdict in result.verdicts)])
         self._queue.outbox.moved(result.moves)
-        self._queue.standings.came_in(result.advanced)
+        self._queue.standings.came_in(result.advanced, result.elsewhere)
         self._queue.deliveries.rouse()
 
+    def _others(self, batch: Sequence[Work]) -> frozenset[AccountId]:
+        """The accounts that another instance runs, as it is before the batch is committed."""
+        accounts = {work.event.account for work in batch}
+        return frozenset(account for account in accounts if not self._holds(account))
 
-def _apply(connection: sqlite3.Connection, batch: Sequence[Work], now: float) -> Result:
+
+def _apply(
+    connection: sqlite3.Connection, batch: Sequence[Work], now: float, others: frozenset[AccountId] = frozenset()
+) -> Result:
     verdicts, moves, buried, receipts, advanced = [], [], [], 0, 0
+    elsewhere: set[AccountId] = set()
     for work in batch:
         event, decoded = work.event, work.decoded
+        held = event.account in others
         if work.fault:
             bury_event(connection, event, work.fault, now)
             buried.append((event, work.fault))
         elif isinstance(decoded, DecodedMessage):
-            verdicts.append((work, put(connection, [_arrival(event, decoded, work.own)], now)[0]))
+            verdicts.append((work, put(connection, [_arrival(work, decoded, held=held)], now)[0]))
             moves.extend(settle_echo(connection, event.account, decoded, now))
         elif isinstance(decoded, DecodedReceipt):
             receipts += 1
             moves.extend(settle_receipt(connection, event.account, decoded, now))
-            advanced += receipt_came(connection, event.account, decoded, now)
-    return Result(verdicts, moves, buried, receipts, advanced)
+            changed = receipt_came(connection, event.account, decoded, now, held=held)
+            if not held:
+                advanced += changed
+            elif changed:
+                elsewhere.add(event.account)
+    return Result(verdicts, moves, buried, receipts, advanced, elsewhere=elsewhere)
 
 
-def _arrival(event: RawEvent, decoded: DecodedMessage, own: Number | None) -> Arrival:
+def _arrival(work: Work, decoded: DecodedMessage, *, held: bool) -> Arrival:
+    event = work.event
     received_at = int(event.arrived_at * 1000)
 
     def entry(number_of: Lookup) -> Entry:
-        form = canonical(decoded, event.account, own, received_at, number_of)
+        form = canonical(decoded, event.account, work.own, received_at, number_of)
         kept = event if decoded.undecryptable else None
         return Entry(form.message, event.slot, form.aliases, decoded.undecryptable, kept)
 
-    return Arrival(event.account, pairs_of(decoded), entry)
+    return Arrival(event.account, pairs_of(decoded), entry, held)

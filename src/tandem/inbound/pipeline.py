@@ -16,7 +16,7 @@ import structlog
 
 from tandem.clock import Clock, Random
 from tandem.errors import PoisonMessage, TandemError, Transient
-from tandem.inbound.intake import Decode, Decoded, Intake, Result, Work, work_of
+from tandem.inbound.intake import Decode, Decoded, Intake, Result, Work, here, work_of
 from tandem.model.event import EventType, Publish
 from tandem.model.ids import AccountId, Number
 from tandem.model.message import DecodedMessage, RawEvent
@@ -67,7 +67,8 @@ class Pipeline:
     generation whose lane is full: its later events are dropped here, stay in its journal, and are imported when the
     slot is started again. ``arrived`` is told of every message that came in for the first time, once it is durable,
     ``heard`` of every copy of a message that a running host handed up, before that, ``understood`` of everything that
-    could be decoded, whoever handed it up.
+    could be decoded, whoever handed it up. ``holds`` says whether this instance runs an account now: of others the
+    messages are held back.
     """
 
     def __init__(
@@ -85,12 +86,13 @@ class Pipeline:
         heard: Callable[[RawEvent, DecodedMessage], None] | None = None,
         arrived: Callable[[RawEvent], None] = lambda _event: None,
         understood: Callable[[AccountId, Decoded], None] = lambda _account, _decoded: None,
+        holds: Callable[[AccountId], bool] = here,
     ) -> None:
         self.counts = Counts()
         self.received: Counter[AccountId] = Counter()
         self.duplicates: Counter[AccountId] = Counter()
         self.pair_lag_ms = Histogram((1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 60_000))
-        self._intake = Intake(queue, clock)
+        self._intake = Intake(queue, clock, holds)
         self._decode = decode
         self._acknowledge = acknowledge
         self._own_number = own_number
@@ -103,14 +105,17 @@ class Pipeline:
         self._arrived = arrived
         self._understood = understood
         self._lines: dict[Lane, _Line] = {}
-        self._full: dict[Lane, int] = {}
+        self._full: dict[Lane, tuple[int, float]] = {}
+        self._leftovers: list[Sequence[RawEvent]] = []
 
     def receive(self, event: RawEvent) -> None:
         """Take an event from a host. Returns at once; the event is acknowledged when it is durable."""
         lane = (event.account, event.slot)
-        if self._full.get(lane) == event.generation:
-            self.counts.refused += 1
-            return
+        if lane in self._full:
+            if self._full[lane][0] == event.generation:
+                self.counts.refused += 1
+                return
+            del self._full[lane]  # a new host: before it was started, the journal of the last one was imported
         line = self._lines.setdefault(lane, _Line())
         if len(line.events) >= self._lane_bound:
             self._refuse(lane, event)
@@ -127,9 +132,13 @@ class Pipeline:
         goes on refusing.
         """
         self.counts.received += len(events)
-        for start in range(0, len(events), _LARGEST_BATCH):
-            batch = [self._work(event) for event in events[start : start + _LARGEST_BATCH]]
-            await self._persist(batch, tries=_LEFTOVER_TRIES, bounded=False)
+        self._leftovers.append(events)
+        try:
+            for start in range(0, len(events), _LARGEST_BATCH):
+                batch = [self._work(event) for event in events[start : start + _LARGEST_BATCH]]
+                await self._persist(batch, tries=_LEFTOVER_TRIES, bounded=False)
+        finally:
+            self._leftovers.remove(events)
 
     async def replay(self, letter: int) -> None:
         """Process a dead letter again: a message goes back to the inbox, an event is decoded anew.
@@ -137,6 +146,16 @@ class Pipeline:
         Raises NotFound; raises PoisonMessage, and keeps the letter, if it still cannot be understood.
         """
         await self._intake.replay(letter, self._work)
+
+    def oldest_open(self) -> dict[AccountId, float]:
+        """When each account's oldest event arrived that was handed up and is not in the inbox yet, in Unix seconds."""
+        found = [(lane[0], line.events[0].arrived_at) for lane, line in self._lines.items() if line.events]
+        found += [(account, arrived_at) for (account, _), (_, arrived_at) in self._full.items()]
+        found += [(batch[0].account, batch[0].arrived_at) for batch in self._leftovers if batch]
+        oldest: dict[AccountId, float] = {}
+        for account, arrived_at in found:
+            oldest[account] = min(arrived_at, oldest.get(account, arrived_at))
+        return oldest
 
     async def caught_up(self, account: AccountId) -> None:
         """Return when everything that has come in for an account so far is durable."""
@@ -256,7 +275,7 @@ class Pipeline:
                 )
 
     def _refuse(self, lane: Lane, event: RawEvent) -> None:
-        self._full[lane] = event.generation
+        self._full[lane] = (event.generation, event.arrived_at)
         self.counts.refused += 1
         _log.error("inbound_lane_full", account=event.account, slot=str(event.slot), generation=event.generation)
         if self._overflowed is not None:

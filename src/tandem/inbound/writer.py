@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from tandem.clock import Clock, Random
 from tandem.errors import Permanent, PoisonMessage, StoreUnavailable, Transient
+from tandem.inbound.intake import here
 from tandem.model.event import EventType, Publish
 from tandem.model.ids import AccountId, MessageKey
 from tandem.model.message import StatusUpdate
@@ -46,8 +47,12 @@ class Writer:
         clock: Clock,
         random: Random,
         publish: Publish,
+        holds: Callable[[AccountId], bool] = here,
     ) -> None:
-        """``deadline`` is how many seconds one write to the store may take."""
+        """``deadline`` is how many seconds one write to the store may take.
+
+        ``holds`` says whether this instance runs an account: only then it tells the store how far messages have come.
+        """
         self.stored: Counter[AccountId] = Counter()
         self.writes = 0
         """Documents written: a message is one, its chat one more in each batch, a change of its status one."""
@@ -67,6 +72,7 @@ class Writer:
         self._clock = clock
         self._random = random
         self._publish = publish
+        self._holds = holds
         self._news = asyncio.Event()
         self._idle = asyncio.Event()
         self._behind = False
@@ -84,17 +90,20 @@ class Writer:
             self._idle.set()
 
     async def drain(self, timeout: float) -> int:
-        """Wait until the store has everything, for at most ``timeout`` seconds. Returns how many messages stay."""
+        """Wait until the store has everything, for at most ``timeout`` seconds. Returns how many messages stay.
+
+        What is held back is none of the writer's.
+        """
         self._news.set()
         self._idle.clear()
         try:
             async with asyncio.timeout(timeout):
-                while self._inbox.depth or self._behind:
+                while self._inbox.waiting or self._behind:
                     await self._idle.wait()
                     self._idle.clear()
         except TimeoutError:
-            _log.info("inbox_not_drained", left=self._inbox.depth)
-        return self._inbox.depth
+            _log.info("inbox_not_drained", left=self._inbox.waiting)
+        return self._inbox.waiting
 
     async def _write_all(self) -> None:
         failures = 0
@@ -102,7 +111,7 @@ class Writer:
             try:
                 self._behind = False
                 batch = await self._inbox.pending(self._caps.documents, self._caps.fits)
-                untold = await self._standings.untold(self._caps.documents)
+                untold = await self._standings.untold(self._caps.documents, self._holds)
                 if not batch and not untold:
                     return
                 self._behind = bool(untold)

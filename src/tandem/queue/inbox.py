@@ -3,15 +3,19 @@
 A message is known by (account, message key). The first copy becomes a row that waits for the writer; its key is
 remembered long after the row is gone, so that the partner's copy, a redelivery or a history copy is a duplicate. A copy
 that could not be decrypted is remembered apart and never counts as the first.
+
+Where another instance runs the account, a message is *held back*: it does not go to the writer (see ``queue.held``).
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from hashlib import blake2s
+from typing import Any
 
 from tandem.clock import Clock
 from tandem.errors import Overloaded
@@ -53,11 +57,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A message on its way in: the pairs (LID, number) that it teaches, and its canonical form once they are known."""
+    """A message on its way in: the pairs (LID, number) that it teaches, and its canonical form once they are known.
+
+    ``held``: another instance runs the account, so it is not for us to write it or to tell of it.
+    """
 
     account: AccountId
     pairs: tuple[tuple[str, str], ...]
     entry: Callable[[Lookup], Entry]
+    held: bool = False
 
 
 class Copy(Enum):
@@ -68,10 +76,14 @@ class Copy(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an arrival was. A duplicate from the partner slot has its lag behind the first copy, in milliseconds."""
+    """What an arrival was. A duplicate from the partner slot has its lag behind the first copy, in milliseconds.
+
+    ``held`` is the account for which a first copy is held back.
+    """
 
     copy: Copy
     lag_ms: int | None = None
+    held: AccountId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +95,14 @@ class Pending:
 
 
 class Inbox:
-    """Raises StoreUnavailable when the disk refuses, Overloaded at the bound; never takes a message silently."""
+    """Raises StoreUnavailable when the disk refuses, Overloaded at the bound; never takes a message silently.
+
+    ``depth`` counts all messages in it, ``held_of`` those of them that are held back, by account.
+    """
 
     def __init__(self, database: Database, clock: Clock, *, max_depth: int, dedupe_days: int) -> None:
         self.depth = 0
+        self.held_of: Counter[AccountId] = Counter()
         self._oldest_ms: int | None = None
         self._database = database
         self._clock = clock
@@ -94,20 +110,41 @@ class Inbox:
         self._remembered_ms = dedupe_days * _DAY_MS
         self._pruned_to = b""
         self._listeners: list[Callable[[], None]] = []
+        self._keepers: list[Callable[[AccountId], None]] = []
+
+    @property
+    def held(self) -> int:
+        """How many messages are held back."""
+        return self.held_of.total()
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait for the writer."""
+        return self.depth - self.held
 
     @property
     def oldest_age(self) -> float:
-        """Seconds since the oldest waiting message arrived; 0 when none waits."""
+        """Seconds since the oldest message arrived that waits for the writer; 0 when none waits."""
         return 0.0 if self._oldest_ms is None else max(0.0, self._clock.now() - self._oldest_ms / 1000)
 
     def subscribe(self, listener: Callable[[], None]) -> None:
-        """Have ``listener`` called on the event loop whenever messages have come in. It must not block."""
+        """Have ``listener`` called on the event loop whenever there is news for the writer. It must not block."""
         self._listeners.append(listener)
+
+    def subscribe_held(self, keeper: Callable[[AccountId], None]) -> None:
+        """Have ``keeper`` called on the event loop when messages of an account were held back. It must not block."""
+        self._keepers.append(keeper)
 
     async def restore(self) -> int:
         """Return how many messages wait from before the restart. Call once, before anything comes in."""
-        self.depth, self._oldest_ms = await self._database.read(_depth_and_oldest)
+        self.depth, self._oldest_ms, self.held_of = await self._database.read(_found)
         return self.depth
+
+    async def oldest_of_each(self) -> dict[AccountId, int]:
+        """When the oldest message of each account arrived that waits for the writer, in Unix milliseconds."""
+        return await self._database.read(
+            lambda connection: {AccountId(name): at for name, at in connection.execute(_SQL["oldest_of_each"])}
+        )
 
     async def put(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
         """Make messages durable, in order. Returns, when they are on the disk, what each was."""
@@ -121,14 +158,25 @@ class Inbox:
 
     def came_in(self, verdicts: Iterable[Verdict]) -> None:
         """Account for committed arrivals. For operations that call ``put`` themselves."""
-        first = sum(verdict.copy is Copy.FIRST for verdict in verdicts)
-        if not first:
-            return
-        self.depth += first
-        if self._oldest_ms is None:
-            self._oldest_ms = int(self._clock.now() * 1000)
-        for listener in self._listeners:
-            listener()
+        first = [verdict for verdict in verdicts if verdict.copy is Copy.FIRST]
+        held = Counter(verdict.held for verdict in first if verdict.held is not None)
+        self.depth += len(first)
+        self.held_of.update(held)
+        if len(first) > held.total():
+            if self._oldest_ms is None:
+                self._oldest_ms = int(self._clock.now() * 1000)
+            self._tell()
+        for account in held:
+            for keeper in self._keepers:
+                keeper(account)
+
+    def let_go(self, dropped: Counter[AccountId], released: Counter[AccountId], oldest_ms: int | None) -> None:
+        """Account for messages that are held back no more, and for the oldest one that waits now."""
+        self.depth -= dropped.total()
+        self.held_of -= dropped + released
+        self._oldest_ms = oldest_ms
+        if released:
+            self._tell()
 
     async def pending(self, limit: int, fits: Callable[[int, int, int], bool]) -> list[Pending]:
         """Return the oldest messages, in order, as long as ``fits(count, bytes, next bytes)``; at least one."""
@@ -156,7 +204,7 @@ class Inbox:
                 standings.told(connection, update)
             done = [pending.sequence for pending in (*written, *(each for each, _ in poison))]
             taken = connection.executemany(_SQL["take_out"], [(sequence,) for sequence in done]).rowcount
-            return taken, _first(connection, _SQL["oldest"])
+            return taken, oldest(connection)
 
         await self._database.write(operation, self._taken_out)
 
@@ -187,6 +235,10 @@ class Inbox:
         taken, self._oldest_ms = result
         self.depth -= taken
 
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
+
 
 def put(connection: sqlite3.Connection, arrivals: Sequence[Arrival], now: float) -> list[Verdict]:
     """Put arrivals into the inbox within the caller's transaction. ``now`` in Unix seconds."""
@@ -195,7 +247,12 @@ def put(connection: sqlite3.Connection, arrivals: Sequence[Arrival], now: float)
 
 def put_again(connection: sqlite3.Connection, message: Message) -> None:
     """Put a message back that is known already, for a replay from the dead letters."""
-    connection.execute(_PUT, sealed_row(message))
+    connection.execute(_PUT, (*sealed_row(message), 0))
+
+
+def oldest(connection: sqlite3.Connection) -> int | None:
+    """When the oldest message arrived that waits for the writer, in Unix milliseconds."""
+    return _first(connection, _SQL["oldest"])
 
 
 def look_up(connection: sqlite3.Connection, account: AccountId) -> Lookup:
@@ -222,12 +279,14 @@ def _put(connection: sqlite3.Connection, arrival: Arrival, now: float) -> Verdic
         if entry.event is not None:
             unread.keep(connection, digest, entry.event)
         return Verdict(Copy.UNDECRYPTABLE)
-    connection.execute(_PUT, sealed_row(message))
+    connection.execute(_PUT, (*sealed_row(message), int(arrival.held)))
     digests = [digest, *(_digest(message.account, alias) for alias in entry.aliases)]
     if connection.executemany(_RECOVERED, [(each,) for each in digests]).rowcount:
         unread.recovered(connection, digests)
     if message.from_me:
         message = replace(message, standing=standings.message_came(connection, message))
+    if arrival.held:
+        return Verdict(Copy.FIRST, held=message.account)
     announce_message(connection, message, now)
     return Verdict(Copy.FIRST)
 
@@ -256,8 +315,8 @@ def _pending(connection: sqlite3.Connection, limit: int, fits: Callable[[int, in
     taken: list[Pending] = []
     size = 0
     cursor = connection.execute(_SQL["pending"], (limit,))
-    for sequence, status, delivered_at, read_at, *row in cursor:
-        message = message_of(row, None if status is None else standing_of(status, delivered_at, read_at))
+    for sequence, *row in cursor:
+        message = message_with_standing(row)
         weight = weight_of(message)
         if taken and not fits(len(taken), size, weight):
             break
@@ -267,13 +326,20 @@ def _pending(connection: sqlite3.Connection, limit: int, fits: Callable[[int, in
     return taken
 
 
+def message_with_standing(row: Sequence[Any]) -> Message:
+    """A message of the inbox, after where it stands: status, delivered and read, if that is known."""
+    status, delivered_at, read_at, *message = row
+    return message_of(message, None if status is None else standing_of(status, delivered_at, read_at))
+
+
 def weight_of(message: Message) -> int:
     """About how many bytes a message takes in a write: its content, and what its names and fields cost."""
     return len(message.raw) + 4 * len(message.text) + 512
 
 
-def _depth_and_oldest(connection: sqlite3.Connection) -> tuple[int, int | None]:
-    return _first(connection, _SQL["depth"]) or 0, _first(connection, _SQL["oldest"])
+def _found(connection: sqlite3.Connection) -> tuple[int, int | None, Counter[AccountId]]:
+    held = {AccountId(account): int(count) for account, count in connection.execute(_SQL["held_of_each"])}
+    return _first(connection, _SQL["depth"]) or 0, oldest(connection), Counter(held)
 
 
 def _first(connection: sqlite3.Connection, query: str) -> int | None:

@@ -11,7 +11,7 @@ from tandem.model.account import Account
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId, ChatId, MessageKey
 from tandem.model.message import Message, StatusUpdate
-from tandem.store.port import Chat, Poison, StoredMessage, display_name, name_from, preview
+from tandem.store.port import Chat, Name, Poison, StoredMessage, display_name, name_from, preview
 
 _Place = tuple[AccountId, ChatId]
 
@@ -90,6 +90,10 @@ class MemoryStore:
         self._answer()
         found = self._messages.get((account, chat), {}).values()
         return [stored for stored in found if stored.message.message_id == message_id]
+
+    async def present(self, names: Sequence[Name]) -> set[Name]:
+        self._answer()
+        return {name for name in names if name[2] in self._messages.get(name[:2], {})}
 
     async def events(
         self,

@@ -15,6 +15,10 @@ _PREVIEW = 200
 _NOT_DIRECT = ("@g.us", "@broadcast", "@newsletter")
 
 
+Name = tuple[AccountId, ChatId, MessageKey]
+"""Names a message in the store."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
     """A message and the time it was stored, in Unix milliseconds."""
@@ -104,6 +108,10 @@ class Store(Protocol):
 
     async def find(self, account: AccountId, chat: ChatId, message_id: str) -> Sequence[StoredMessage]:
         """Return the chat's messages of this id: one or none, but in a group any member may choose any id."""
+        ...
+
+    async def present(self, names: Sequence[Name]) -> set[Name]:
+        """Return which of these messages are in the store. Raises StoreUnavailable if that cannot be known now."""
         ...
 
     async def events(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from tandem.model.message import Message, StatusUpdate
 from tandem.model.states import Slot
 from tandem.sqlite_file import SqliteFile, open_reader, trouble, unavailable
 from tandem.sqlite_schema import load_queries, load_schema
-from tandem.store.port import Chat, Poison, StoredMessage, display_name, name_from, preview
+from tandem.store.port import Chat, Name, Poison, StoredMessage, display_name, name_from, preview
 
 T = TypeVar("T")
 
@@ -129,6 +130,12 @@ class SqliteStore:
         found = await self._read(_SQL["find"], place)
         return [StoredMessage(message_of(row[:-4], standing_of(*row[-4:-1])), row[-1]) for row in found]
 
+    async def present(self, names: Sequence[Name]) -> set[Name]:
+        connection = self._read_connection
+        if connection is None:
+            raise unavailable(_TITLE, "it is closed")
+        return await self._guarded(self._reader, _present, connection, names)
+
     async def events(
         self,
         limit: int,
@@ -210,6 +217,15 @@ def _in_transaction(file: SqliteFile, operation: Callable[[sqlite3.Connection], 
 
 def _fetch(connection: sqlite3.Connection, query: str, parameters: Any) -> list[Any]:
     return connection.execute(query, parameters).fetchall()
+
+
+def _present(connection: sqlite3.Connection, names: Sequence[Name]) -> set[Name]:
+    found = set()
+    for name in names:
+        with contextlib.suppress(UnicodeEncodeError):  # what SQLite cannot hold is not there
+            if connection.execute(_SQL["present"], name).fetchone() is not None:
+                found.add(name)
+    return found
 
 
 def _event_row(event: Event) -> tuple[object, ...]:

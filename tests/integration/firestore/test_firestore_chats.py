@@ -71,6 +71,29 @@ async def test_two_writers_at_once_leave_the_newest_on_top(scene: Scene) -> None
     assert len(await stores[0].messages(ACCOUNT, CHAT, 100)) == 36
 
 
+async def test_writers_that_take_turns_know_nothing_of_each_other_and_lose_nothing(scene: Scene) -> None:
+    """As when a chat's account is handed to and fro: each knows the chat only as it last wrote it."""
+    stores = [await scene.store() for _ in range(2)]
+    times = [5, 9, 7, 8, 30, 6, 31, 2, 29, 40, 1, 41]
+    for turn, at in enumerate(times):
+        batch = [message(100 * turn + number, at=LATER + 1000 * at) for number in range(2)]
+        assert await stores[turn % 2].write(batch) == []
+        newest = max(times[: turn + 1])
+        assert await shown(scene) == (f"text {100 * times.index(newest) + 1}", LATER + 1000 * newest)
+    assert len(await stores[0].messages(ACCOUNT, CHAT, 100)) == 2 * len(times)
+
+
+async def test_the_same_messages_from_two_writers_are_there_once(scene: Scene) -> None:
+    """As when a holder that was cut off writes at the same time as whoever took the account over."""
+    stores = [await scene.store() for _ in range(2)]
+    for start in range(0, 60, 10):
+        batches = [[message(n) for n in range(start, start + 12)], [message(n) for n in range(start - 4, start + 8)]]
+        await asyncio.gather(*(store.write(batch) for store, batch in zip(stores, batches, strict=True)))
+    found = [stored.message for stored in await stores[0].messages(ACCOUNT, CHAT, 1_000)]
+    assert sorted(found, key=lambda one: one.timestamp) == [message(n) for n in range(-4, 62)]
+    assert await shown(scene) == ("text 61", message(61).timestamp)
+
+
 async def test_a_chat_is_called_what_the_other_person_last_called_themselves(scene: Scene) -> None:
     store = await scene.store()
     await store.write([message(1, from_me=True, sender_name="me")])

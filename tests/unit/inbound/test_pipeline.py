@@ -404,3 +404,30 @@ def test_everything_that_is_understood_is_shown_whoever_handed_it_up(tmp_path: P
         assert seen == ["DecodedReceipt", "DecodedMessage", "DecodedMessage"]
 
     run(tmp_path, scenario, understood=lambda _account, decoded: seen.append(type(decoded).__name__))
+
+
+def test_what_comes_in_for_an_account_that_another_instance_runs_is_held_back_and_not_told(tmp_path: Path) -> None:
+    holding = {"here": False}
+
+    async def scenario(rig: Rig) -> None:
+        await rig.queue.deliveries.configure("webhook", ["hooks.example-1"])
+        rig.pipeline.receive(event(1))
+        rig.pipeline.receive(event(2, message_id="3EB0AA", from_me=True))
+        rig.pipeline.receive(event(3, sort="receipt", ids=["3EB0AA"]))
+        await rig.settled()
+        assert (rig.queue.inbox.held, rig.queue.inbox.waiting) == (2, 0)
+        assert rig.acknowledged[-1] == (Slot.PRIMARY, 1, 3), "durable is durable"
+        assert rig.queue.standings.elsewhere == {ACCOUNT}
+        assert rig.queue.standings.changes == 0
+
+        holding["here"] = True
+        rig.pipeline.receive(event(4))
+        rig.pipeline.receive(event(1, Slot.BACKUP))
+        await rig.settled()
+        assert await waiting(rig.queue) == ["4"]
+        [delivery] = await rig.queue.deliveries.due("hooks.example-1", 10)
+        assert json.loads(delivery.parcel.payload)["data"]["id"] == "ID4"
+        counts = rig.pipeline.counts
+        assert (counts.first, counts.duplicate, counts.receipts) == (3, 1, 1)
+
+    run(tmp_path, scenario, holds=lambda _account: holding["here"])

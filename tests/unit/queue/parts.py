@@ -72,8 +72,9 @@ def arrival(
     aliases: tuple[MessageKey, ...] = (),
     pairs: tuple[tuple[str, str], ...] = (),
     event: RawEvent | None = None,
+    held: bool = False,
 ) -> Arrival:
-    return Arrival(content.account, pairs, lambda _: Entry(content, slot, aliases, undecryptable, event))
+    return Arrival(content.account, pairs, lambda _: Entry(content, slot, aliases, undecryptable, event), held)
 
 
 async def put(queue: Queue, *numbers: int, slot: Slot = Slot.PRIMARY, chat: ChatId = ANN) -> list[Copy]:

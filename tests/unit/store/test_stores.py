@@ -185,6 +185,8 @@ async def test_sqlite_keeps_everything_over_a_restart_and_refuses_when_closed(tm
         await store.write([message(2)])
     with pytest.raises(StoreUnavailable):
         await store.chats(ACCOUNT, 1)
+    with pytest.raises(StoreUnavailable):
+        await store.present([(ACCOUNT, ANN, message(1).key)])
 
     again = SqliteStore(tmp_path, VirtualClock())
     await again.open()
@@ -214,6 +216,21 @@ async def test_a_message_is_found_by_its_id(store: Store) -> None:
     assert sorted(senders) == ["1@lid", "2@lid"]
     for chat, identifier in ((BOB, message(1).message_id), (ANN, "3EB"), (ANN, "")):
         assert await store.find(ACCOUNT, chat, identifier) == []
+
+
+async def test_which_messages_are_there(store: Store) -> None:
+    here = [message(1), message(2, BOB), message(3, account=AccountId("b" * 16))]
+    strange = message(4, key=MessageKey('a key \x00 of "any" sort'))
+    await store.write([*here, strange])
+    stored = {(each.account, each.chat, each.key) for each in (*here, strange)}
+    absent = {
+        (ACCOUNT, BOB, message(1).key),
+        (ACCOUNT, ANN, message(9).key),
+        (AccountId("c" * 16), ANN, message(1).key),
+    }
+    impossible = {(ACCOUNT, ANN, MessageKey("half an emoji \ud83c")), (ACCOUNT, ChatId(""), MessageKey(""))}
+    assert await store.present([*absent, *stored, *impossible]) == stored
+    assert await store.present([]) == set()
 
 
 async def test_a_day_has_one_report_the_first(store: Store) -> None:

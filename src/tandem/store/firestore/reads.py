@@ -5,7 +5,7 @@ Only events of one type or one account need a composite index (config/firestore.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from google.cloud.firestore_v1 import types
@@ -23,14 +23,17 @@ from tandem.store.firestore.documents import (
     report_of,
     start_of,
 )
-from tandem.store.firestore.values import fields_of, usable_id
-from tandem.store.port import Chat, StoredMessage
+from tandem.store.firestore.values import MAX_NAME, fields_of, usable_id
+from tandem.store.port import Chat, Name, StoredMessage
 
 _Query = types.StructuredQuery
 _ASCENDING, _DESCENDING = _Query.Direction.ASCENDING, _Query.Direction.DESCENDING
 _DAY = 86_400
 _MOST = 2**31 - 1
 _MOST_OF_ONE_ID = 10
+_MOST_AT_ONCE = 100
+_LEAST = ("schemaVersion",)
+"""A field to ask for when it only matters whether a document is there."""
 
 
 class Reads:
@@ -73,6 +76,15 @@ class Reads:
         found = [message_of(document) for document in await self._query(self._names.chat(account, chat), query)]
         return [stored for stored in found if stored.message.message_id == message_id]
 
+    async def present(self, names: Sequence[Name]) -> set[Name]:
+        named = {self._names.message(*name): name for name in names if all(map(usable_id, name))}
+        wanted = {document: name for document, name in named.items() if len(document.encode()) <= MAX_NAME}
+        try:
+            found = [await self._client.get(part, self._deadline, _LEAST) for part in _parts(list(wanted))]
+        except Refused as refusal:
+            raise _unavailable(refusal) from None
+        return {wanted[document] for part in found for document in part}
+
     async def events(
         self, limit: int, now: float, type_: EventType | None, account: AccountId | None
     ) -> Sequence[Event]:
@@ -113,6 +125,11 @@ class Reads:
             return await self._client.query(parent, query, self._deadline)
         except Refused as refusal:
             raise _unavailable(refusal) from None
+
+
+def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(names), _MOST_AT_ONCE):
+        yield names[start : start + _MOST_AT_ONCE]
 
 
 def _list(collection: str, field: str, direction: Any, limit: int) -> Any:

@@ -19,7 +19,7 @@ from tandem.store.firestore.documents import Names, account_write, event_write, 
 from tandem.store.firestore.reads import Reads
 from tandem.store.firestore.sink import CHECK, Sink
 from tandem.store.firestore.verdicts import Kind
-from tandem.store.port import Chat, Poison, StoredMessage
+from tandem.store.port import Chat, Name, Poison, StoredMessage
 
 _FIRST_LOOK = 3.0
 _SHARE = 0.9
@@ -117,6 +117,10 @@ class FirestoreStore:
 
     async def find(self, account: AccountId, chat: ChatId, message_id: str) -> Sequence[StoredMessage]:
         return await self._reads.find(account, chat, message_id)
+
+    async def present(self, names: Sequence[Name]) -> set[Name]:
+        """One read each."""
+        return await self._reads.present(names)
 
     async def events(
         self,

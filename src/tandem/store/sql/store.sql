@@ -70,6 +70,9 @@ FROM messages
 WHERE account = :account AND chat = :chat AND key > :low AND key < :high AND message_id = :message_id
 LIMIT 10;
 
+-- name: present
+SELECT 1 FROM messages WHERE account = ? AND chat = ? AND key = ?;
+
 -- name: events
 SELECT id, type, message, timestamp, account, slot, generation, reason, data, instance, correlation FROM events
 WHERE expires_at > :now AND (:type IS NULL OR type = :type) AND (:account IS NULL OR account = :account)

@@ -55,6 +55,8 @@ EVENTS: Mapping[EventType, str] = {
     EventType.GAP: "warn",
     EventType.HOST_ENDED: "warn",
     EventType.KEEP_ALIVE_FIXED: "warn",
+    EventType.LEASE_ACQUIRED: "good",
+    EventType.LEASE_LOST: "warn",
     EventType.MESSAGE_SEND_FAILED: "warn",
     EventType.MESSAGE_SEND_UNKNOWN: "warn",
     EventType.MESSAGE_UNDECRYPTABLE: "bad",
@@ -62,6 +64,8 @@ EVENTS: Mapping[EventType, str] = {
     EventType.PAIRING_SUCCEEDED: "good",
     EventType.PROACTIVE_RECONNECT: "busy",
     EventType.RATE_LIMIT_DETECTED: "warn",
+    EventType.REGION_HEALTHY: "good",
+    EventType.REGION_UNHEALTHY: "bad",
     EventType.SESSION_OFFLINE: "warn",
     EventType.SESSION_ONLINE: "good",
     EventType.SESSION_PARKED: "bad",
@@ -69,6 +73,7 @@ EVENTS: Mapping[EventType, str] = {
     EventType.STORE_RESTORED: "good",
     EventType.SWITCHED_TO_BACKUP: "busy",
     EventType.SWITCHED_TO_PRIMARY: "busy",
+    EventType.SWITCHED_REGION: "busy",
 }
 
 

@@ -53,13 +53,16 @@ class InstanceCard:
 
 @dataclass(frozen=True, slots=True)
 class LeaseRow:
-    """``since`` in Unix milliseconds, 0: not known; ``movable_to``: ids and names of instances that could run it."""
+    """``since`` in Unix milliseconds, 0: not known; ``movable_to``: ids and names of instances that could run it.
+
+    ``told`` is what has to be said beside the holder's name, if anything.
+    """
 
     account: str
     name: str
     holder: str
     region: str
-    state: str
+    told: str
     tone: str
     mine: bool
     generation: int
@@ -163,7 +166,7 @@ def _lease(lease: LeaseView, cluster: ClusterView, names: Mapping[AccountId, str
         name=_name(lease.account, names),
         holder=mask(lease.holder_name) if lease.holder else "nobody",
         region=lease.holder_region,
-        state=state,
+        told="" if lease.state in {LeaseState.HELD, LeaseState.FREE} else state.lower(),
         tone=tone,
         mine=lease.mine,
         generation=lease.generation,

@@ -31,6 +31,7 @@ async def readyz(request: web.Request) -> web.Response:
 async def health(request: web.Request) -> web.Response:
     context = context_of(request)
     about, views = context.parts.about, context.parts.accounts.list()
+    shared = context.parts.cluster.shared()
     return answer(
         Health(
             status="degraded" if context.parts.readiness() else overall(views),
@@ -38,8 +39,8 @@ async def health(request: web.Request) -> web.Response:
             commit=about.commit,
             instance=about.instance,
             role=about.role(),
-            region=about.region,
-            shared=context.parts.cluster.shared(),
+            shared=shared,
+            region=about.region if shared else "",
             accounts=counts(views),
             emulator=context.settings.emulator is not None,
         )

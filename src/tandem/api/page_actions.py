@@ -12,16 +12,19 @@ from aiohttp import web
 
 from tandem.api.accounts import add, forget, move_role
 from tandem.api.auth import check_csrf
+from tandem.api.cluster import hand_over
 from tandem.api.context import Access, Context, caller_of, context_of
 from tandem.api.endpoint import Endpoint, Handler
 from tandem.api.inputs import account_of
 from tandem.api.page_frame import HTML, csrf_of, go, told, wants_json
 from tandem.api.problems import Refused
 from tandem.errors import Rejected, TandemError
+from tandem.model.ids import AccountId
 from tandem.model.states import Role, Slot
 from tandem.model.views import PairMethod
 
 _NAME_LENGTH = 100
+_INSTANCES = "/instances"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,22 @@ async def _remove(request: web.Request, context: Context, form: Form) -> Done:
     return Done(f"{account.name} was removed.", "/")
 
 
+async def _move(_request: web.Request, context: Context, form: Form) -> Done:
+    account = AccountId(form.get("account", ""))
+    name = context.parts.accounts.get(account).account.name
+    lease = await hand_over(context, account, form.get("to", "").strip())
+    return Done(f"{name} goes to {lease.holder_name or 'another instance'}.", _INSTANCES)
+
+
+async def _drain(_request: web.Request, context: Context, form: Form) -> Done:
+    wanted = form.get("on")
+    if wanted not in {"true", "false"}:
+        raise Rejected("on: true or false")
+    await context.parts.cluster.drain(wanted == "true")
+    words = "This instance hands its accounts over." if wanted == "true" else "This instance takes part again."
+    return Done(words, _INSTANCES)
+
+
 def _slot(form: Form) -> Slot:
     for slot in Slot:
         if form.get("slot") == slot.value:
@@ -114,4 +133,6 @@ ENDPOINTS = (
     _endpoint("/accounts/{account}/switch", _switch, "Move the active role."),
     _endpoint("/accounts/{account}/restart", _restart, "Start a slot afresh."),
     _endpoint("/accounts/{account}/remove", _remove, "Log out both devices and forget the account."),
+    _endpoint(f"{_INSTANCES}/move", _move, "Let another instance run an account."),
+    _endpoint(f"{_INSTANCES}/drain", _drain, "Let other instances run every account of this one, or take part again."),
 )

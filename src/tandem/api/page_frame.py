@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
@@ -13,9 +14,12 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoesca
 from tandem.api.auth import COOKIE
 from tandem.api.context import Access, Context, caller_of, context_of
 from tandem.api.endpoint import Answer, Endpoint, Handler
+from tandem.api.masking import mask
 from tandem.api.page_words import code, span, utc
 from tandem.api.problems import Refused, refusal
 from tandem.errors import TandemError
+from tandem.model.cluster_view import ClusterRole, LeaseState
+from tandem.policy.regions import public_url
 
 FOLDER = files("tandem.api") / "dashboard"
 HTML = {200: Answer("The page.", ("text/html",))}
@@ -96,6 +100,8 @@ def _framed(request: web.Request, template: str, values: Mapping[str, Any]) -> w
         "locked": context.settings.api_token is not None,
         "emulator": context.settings.emulator or "",
         "about": context.parts.about,
+        "shared": context.parts.cluster.shared(),
+        "passive": _passive(context),
         "now": round(context.clock.now() * 1000),
         "source": _source(request),
         "refresh": False,
@@ -104,6 +110,23 @@ def _framed(request: web.Request, template: str, values: Mapping[str, Any]) -> w
     if not caller.session:
         remember(request, response, session_id)
     return response
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """An instance that runs accounts: its name, and where its pages are, if that is known."""
+
+    name: str
+    url: str
+
+
+def _passive(context: Context) -> list[Holder] | None:
+    """Return who runs the accounts if this instance runs none; None if it does."""
+    cluster = context.parts.cluster
+    if not cluster.shared() or cluster.role() == ClusterRole.ACTIVE:
+        return None
+    held = [lease for lease in cluster.overview().leases if lease.state is LeaseState.HELD]
+    return sorted({Holder(mask(lease.holder_name), public_url(lease.holder_url)) for lease in held}, key=str)
 
 
 def _source(request: web.Request) -> str:

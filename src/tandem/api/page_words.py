@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup, escape
 
+from tandem.model.cluster_view import InstanceState, LeaseState, RegionState
 from tandem.model.event import EventType
 from tandem.model.states import AccountStatus, SendingState, SessionState, Slot
 
@@ -42,6 +43,23 @@ SENDING: Mapping[SendingState, tuple[str, str]] = {
     SendingState.BANNED: ("Banned", "bad"),
 }
 SLOTS: Mapping[Slot, str] = {Slot.PRIMARY: "Primary", Slot.BACKUP: "Backup"}
+INSTANCES: Mapping[InstanceState, tuple[str, str]] = {
+    InstanceState.ALIVE: ("Alive", "good"),
+    InstanceState.SILENT: ("Silent", "warn"),
+    InstanceState.DEPOSED: ("Deposed", "bad"),
+}
+LEASES: Mapping[LeaseState, tuple[str, str]] = {
+    LeaseState.HELD: ("Held", "good"),
+    LeaseState.FREE: ("Free", "bad"),
+    LeaseState.HANDED_OVER: ("Being handed over", "busy"),
+    LeaseState.SILENT: ("Holder silent", "bad"),
+    LeaseState.REMOVED: ("Removed", "idle"),
+}
+REGIONS: Mapping[RegionState, tuple[str, str]] = {
+    RegionState.UNKNOWN: ("Not known yet", "idle"),
+    RegionState.HEALTHY: ("Answers", "good"),
+    RegionState.UNHEALTHY: ("Does not answer", "bad"),
+}
 EVENTS: Mapping[EventType, str] = {
     EventType.ALERT: "bad",
     EventType.ALERT_RESOLVED: "good",
@@ -55,6 +73,8 @@ EVENTS: Mapping[EventType, str] = {
     EventType.GAP: "warn",
     EventType.HOST_ENDED: "warn",
     EventType.KEEP_ALIVE_FIXED: "warn",
+    EventType.LEASE_ACQUIRED: "good",
+    EventType.LEASE_LOST: "warn",
     EventType.MESSAGE_SEND_FAILED: "warn",
     EventType.MESSAGE_SEND_UNKNOWN: "warn",
     EventType.MESSAGE_UNDECRYPTABLE: "bad",
@@ -62,6 +82,8 @@ EVENTS: Mapping[EventType, str] = {
     EventType.PAIRING_SUCCEEDED: "good",
     EventType.PROACTIVE_RECONNECT: "busy",
     EventType.RATE_LIMIT_DETECTED: "warn",
+    EventType.REGION_HEALTHY: "good",
+    EventType.REGION_UNHEALTHY: "bad",
     EventType.SESSION_OFFLINE: "warn",
     EventType.SESSION_ONLINE: "good",
     EventType.SESSION_PARKED: "bad",
@@ -69,6 +91,7 @@ EVENTS: Mapping[EventType, str] = {
     EventType.STORE_RESTORED: "good",
     EventType.SWITCHED_TO_BACKUP: "busy",
     EventType.SWITCHED_TO_PRIMARY: "busy",
+    EventType.SWITCHED_REGION: "busy",
 }
 
 

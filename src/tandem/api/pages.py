@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tandem.api import page_account, page_actions, page_events, page_login, page_report
+from tandem.api import page_account, page_actions, page_cluster, page_events, page_login, page_report
 from tandem.api.context import Access, Context, caller_of, context_of
 from tandem.api.endpoint import Answer, Endpoint
 from tandem.api.page_events import latest
@@ -109,5 +109,6 @@ ENDPOINTS = (
     *page_account.ENDPOINTS,
     *page_events.ENDPOINTS,
     *page_report.ENDPOINTS,
+    *page_cluster.ENDPOINTS,
     *(Endpoint("GET", path, static, Access.NONE, "A file.", page=True, quiet=True) for path in _STATIC),
 )

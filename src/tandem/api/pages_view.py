@@ -17,6 +17,7 @@ from tandem.model.states import AccountStatus, Role, SendingState, SessionState,
 from tandem.model.views import AccountView, PairingView, PairMethod, SendingView, SlotView
 from tandem.policy.alert_rules import Severity
 from tandem.policy.alerting import Alert
+from tandem.policy.regions import public_url
 
 _RESTARTABLE = frozenset({SessionState.CONFLICT, SessionState.PARKED})
 _LOW = 0.5  # the quality below which a session is recycled
@@ -58,6 +59,8 @@ class SlotCard:
     generation: int
     logins: int
     spark: Spark | None
+    instance: str
+    """The instance that runs this slot, empty if it runs here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,9 @@ class AccountCard:
     stored: int
     sent: int
     sending: SendingCard
+    runner: str
+    """The instance that runs the account, empty if it is this one; ``runner_url`` leads there, if it is known."""
+    runner_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,8 @@ def account_card(view: AccountView, parts: Parts, *, full: bool) -> AccountCard:
     status, tone = STATUS[view.status]
     pairing = next((slot.pairing for slot in view.slots if slot.pairing), None) if full else None
     standby = next((slot for slot in view.slots if slot.role is Role.STANDBY), None)
+    lease = view.lease
+    elsewhere = lease if lease is not None and lease.holder and not lease.mine else None
     traffic = parts.figures.traffic(view.account.id)
     return AccountCard(
         id=view.account.id,
@@ -114,12 +122,14 @@ def account_card(view: AccountView, parts: Parts, *, full: bool) -> AccountCard:
         slots=[_slot(slot, spark(parts.history(view.account.id, slot.slot)), full=full) for slot in view.slots],
         pairing=_pairing(pairing) if pairing else None,
         offer=_offer(view) if full and not pairing else "",
-        switchable=full and standby is not None and standby.state.connected,
+        switchable=full and not elsewhere and standby is not None and standby.state.connected,
         paired=any(slot.device for slot in view.slots),
         received=traffic["received"],
         stored=traffic["stored"],
         sent=traffic["sent"],
         sending=_sending(view.sending),
+        runner=mask(elsewhere.holder_name) if elsewhere else "",
+        runner_url=public_url(elsewhere.holder_url) if elsewhere else "",
     )
 
 
@@ -131,7 +141,8 @@ def _spaced(number: Number) -> str:
 def _offer(view: AccountView) -> str:
     if any(_remedy(slot) for slot in view.slots):
         return ""  # first things first
-    return next((str(slot.slot) for slot in view.slots if not slot.device and not slot.state.terminal), "")
+    free = (slot for slot in view.slots if not slot.device and not slot.state.terminal and not slot.instance)
+    return next((str(slot.slot) for slot in free), "")
 
 
 def _slot(view: SlotView, curve: Spark | None, *, full: bool) -> SlotCard:
@@ -158,6 +169,7 @@ def _slot(view: SlotView, curve: Spark | None, *, full: bool) -> SlotCard:
         generation=view.generation,
         logins=view.logins,
         spark=curve,
+        instance=mask(view.instance),
     )
 
 
@@ -177,6 +189,8 @@ def _quality_tone(quality: float | None) -> str:
 
 
 def _remedy(view: SlotView) -> str:
+    if view.instance:
+        return ""  # only there
     if view.state is SessionState.LOGGED_OUT:
         return "pair"
     return "restart" if view.state in _RESTARTABLE and view.device else ""

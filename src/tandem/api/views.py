@@ -35,9 +35,9 @@ class Health(Json):
     commit: str
     instance: str
     role: str = Field(description="active or passive: whether it runs any account, among several instances.")
-    region: str
     accounts: AccountCounts
     shared: bool = Field(default=False, description="True when several instances share the accounts; absent otherwise.")
+    region: str = Field(default="", description="Where this one is, if several share the accounts; absent otherwise.")
     emulator: bool = Field(default=False, description="True when it runs against an emulator; absent otherwise.")
 
 

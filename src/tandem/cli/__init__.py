@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from tandem.cli import accounts, alerts, check, dead_letters, events, outbox, report, run, webhook
+from tandem.cli import accounts, alerts, check, cluster, dead_letters, events, outbox, report, run, webhook
 from tandem.errors import TandemError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.add_typer(accounts.app, name="accounts")
 app.command("send")(outbox.send)
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(cluster.app, name="cluster")
 app.add_typer(webhook.app, name="webhook")
 app.add_typer(alerts.app, name="alerts")
 app.command("events")(events.events)

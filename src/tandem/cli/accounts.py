@@ -53,7 +53,7 @@ def add(
 
 @app.command("list")
 def list_accounts(*, url: Url = None, token: Token = None, json: Json = False) -> None:
-    """List all accounts with both their slots."""
+    """List all accounts with both their slots, and which of several instances runs them."""
     accounts = Client(url, token).get("/api/whatsapp/accounts")["accounts"]
     if json:
         typer.echo(jsons.dumps(accounts))
@@ -61,15 +61,24 @@ def list_accounts(*, url: Url = None, token: Token = None, json: Json = False) -
     if not accounts:
         typer.echo("No accounts yet: tandem accounts add +12025550123")
         return
-    rows = [("ACCOUNT", "NAME", "PHONE", "STATUS", "PRIMARY", "BACKUP")]
+    shared = any(account["lease"] for account in accounts)
+    rows = [("ACCOUNT", "NAME", "PHONE", "STATUS", "PRIMARY", "BACKUP", *(["RUN BY"] if shared else []))]
     for account in accounts:
         slots = [_slot(slot) for slot in account["slots"]]
-        rows.append((account["id"], account["name"], account["phone"], account["status"], *slots))
+        runner = [_runner(account["lease"])] if shared else []
+        rows.append((account["id"], account["name"], account["phone"], account["status"], *slots, *runner))
     table(rows)
 
 
 def _slot(slot: dict[str, Any]) -> str:
-    return f"{slot['state']} ({slot['role']})" if slot["role"] != "none" else str(slot["state"])
+    text = f"{slot['state']} ({slot['role']})" if slot["role"] != "none" else str(slot["state"])
+    return f"{text} at {harmless(slot['instance'])}" if slot.get("instance") else text
+
+
+def _runner(lease: dict[str, Any] | None) -> str:
+    if lease is None or not lease["holder"]:
+        return "nobody"
+    return harmless(lease["holderName"]) + (" (this instance)" if lease["mine"] else "")
 
 
 @app.command()
@@ -88,6 +97,9 @@ def _show(account: dict[str, Any], *, json: bool) -> None:
         reason = f": {slot['reason']}" if slot["reason"] else ""
         step = f"; next: {slot['nextStep']}" if slot["nextStep"] else ""
         typer.echo(f"  {slot['slot']:<8} {_slot(slot)}{ping}{reason}{step}")
+    if lease := account.get("lease"):
+        since = f", since {when(lease['since'])}" if lease["since"] else ""
+        typer.echo(f"  run by   {_runner(lease)}, generation {lease['generation']}{since}")
     if "survival" in account:
         _show_survival(account["survival"])
     sending = account["sending"]

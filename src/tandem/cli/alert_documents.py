@@ -12,9 +12,7 @@ from tandem.policy.alert_rules import FEW, RULES, Rule, Severity, Thresholds
 from tandem.policy.burn_rate import DAY, HOUR, WINDOWS, Window
 
 RUNBOOK = "ARCHITECTURE.md#alert-"
-NOT_MIRRORED: Mapping[str, str] = {
-    "lease_trouble": "there are no leases to have a metric",
-}
+NOT_MIRRORED: Mapping[str, str] = {}
 INSTANCE_DOWN = Rule(
     "instance_down", Severity.CRITICAL, 60.0,
     "Nothing answers at /metrics: the daemon is down, or cannot be reached. Only an outsider can see this.",
@@ -79,6 +77,7 @@ def _conditions(limits: Thresholds) -> dict[str, str]:
         "store_degraded": "tandem_store_degraded == 1",
         "phone_unseen": f"{unseen} >= {warn:.0f} < {critical:.0f}",
         "phone_nearly_gone": f"{unseen} >= {critical:.0f}",
+        "lease_trouble": "tandem_lease_trouble == 1",
         "disk_low": f"tandem_disk_free_ratio < {limits.disk_free:g}",
     }
 

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from tandem.cli.client import Client, Denied, Token, Unreachable
+from tandem.cli.words import harmless
 from tandem.errors import Misconfigured
 
 _EXIT = {"healthy": 0, "degraded": 1, "down": 2}
@@ -108,8 +109,22 @@ def judge(client: Client, reader: Client) -> Verdict:
         return Verdict("down", f"what answers at {client.url} is not Tandem")
     alerts, refused = _alerts(reader)
     status = "degraded" if (alerts or refused) and health["status"] == "healthy" else health["status"]
-    reason = _not_ready(client) or "; ".join(filter(None, (_in_words(health["accounts"]), _named(alerts or []))))
+    told = (_in_words(health["accounts"]), _part(reader) if health.get("shared") else "", _named(alerts or []))
+    reason = _not_ready(client) or "; ".join(filter(None, told))
     return Verdict(status, reason + refused, health, alerts)
+
+
+def _part(client: Client) -> str:
+    """Return which part it has among several instances, as far as that may be known."""
+    try:
+        cluster = client.get("/api/cluster")["cluster"]
+    except (Unreachable, Denied):
+        return ""
+    if cluster["me"]["role"] == "active":
+        mine = sum(lease["mine"] for lease in cluster["leases"])
+        return f"active, runs {mine} of {_count(len(cluster['leases']))}"
+    holders = sorted({lease["holderName"] for lease in cluster["leases"] if lease["holder"]})
+    return f"passive, {' and '.join(map(harmless, holders)) or 'nobody'} {'run' if len(holders) > 1 else 'runs'} them"
 
 
 def _alerts(client: Client) -> tuple[list[dict[str, Any]] | None, str]:

@@ -135,6 +135,15 @@ def _seconds(written: str | None) -> float:
 def _detail(error: HTTPError) -> str:
     try:
         problem = json.loads(error.read())
-        return str(problem.get("detail") or problem.get("reason") or error.reason)
+        detail = str(problem.get("detail") or problem.get("reason") or error.reason)
+        return detail + (_elsewhere(problem) if problem.get("error") == "instance_passive" else "")
     except (ValueError, AttributeError, OSError):
         return f"{error.code} {error.reason}"
+
+
+def _elsewhere(problem: Mapping[str, Any]) -> str:
+    """Say how the same command reaches the instance that runs the account."""
+    holder, url = problem.get("holder"), problem.get("holderUrl")
+    if url:
+        return f"\n  the same command there ({holder or 'its instance'}): TANDEM_URL={url} tandem …"
+    return f"\n  call it at {holder}, whose address is not known here" if holder else ""

@@ -20,7 +20,7 @@ from tandem.monitoring.events import EventStream
 from tandem.monitoring.history import History
 from tandem.monitoring.metrics import Metrics
 from tandem.monitoring.notifier import Letter, Notifier, channels
-from tandem.monitoring.reporter import Reporter, summary
+from tandem.monitoring.reporter import Reporter, always, summary
 from tandem.monitoring.sources import Archived, Sources
 from tandem.monitoring.standing import Standing, thresholds
 from tandem.policy.alerting import Manners
@@ -34,7 +34,11 @@ from tandem.store.port import Store
 
 @dataclass(frozen=True, slots=True)
 class DeskPorts:
-    """What is watched. ``outages`` are an account's last ones; ``store_trouble`` and ``fleet_held`` say it in words."""
+    """What is watched. ``outages`` are an account's last ones.
+
+    ``store_trouble``, ``fleet_held`` and ``lease_trouble`` say it in words; ``may_report``: whether this instance ran
+    an account lately, so that the day's report is its business.
+    """
 
     queue: Queue
     store: Store
@@ -42,6 +46,8 @@ class DeskPorts:
     outages: Callable[[AccountId], Sequence[Outage]]
     store_trouble: Callable[[], str]
     fleet_held: Callable[[], str] = str
+    lease_trouble: Callable[[], str] = str
+    may_report: Callable[[], bool] = always
 
 
 class Desk:
@@ -78,6 +84,7 @@ class Desk:
             zone=zone,
             clock=clock,
             publish=events,
+            may_report=ports.may_report,
         )
 
     async def prepare(self) -> None:
@@ -108,6 +115,7 @@ class Desk:
             store_trouble=ports.store_trouble,
             disk_free=self._disk_free,
             fleet_held=ports.fleet_held,
+            lease_trouble=ports.lease_trouble,
             objective=wanted.objective,
         )
 
@@ -120,6 +128,7 @@ class Desk:
             dead_letters=ports.queue.dead_letters.count,
             store_trouble=ports.store_trouble,
             fleet_held=ports.fleet_held,
+            lease_trouble=ports.lease_trouble,
             disk_free=self._disk_free,
         )
 

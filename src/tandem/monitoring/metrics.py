@@ -18,7 +18,7 @@ from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId
 from tandem.model.states import Role, Slot
 from tandem.model.views import AccountView, QueueView
-from tandem.monitoring import families
+from tandem.monitoring import cluster_families, families
 from tandem.monitoring.events import EventStream
 from tandem.monitoring.memory import Memory
 from tandem.monitoring.sources import Sources, Traffic, messages_processed
@@ -138,6 +138,8 @@ class Metrics:
         yield from families.writes(sources.writes())
         yield from families.deliveries(sources.endpoints())
         yield from families.conditions(sources.store_trouble(), sources.fleet_held(), sources.disk_free())
+        yield from cluster_families.leases(sources.cluster(), sources.lease_trouble(), sources.held_back())
+        yield from cluster_families.changes(events.counts())
         yield from families.alerts(sources.alerts())
         yield from families.archive(sources.archived())
         yield from _happened(events)

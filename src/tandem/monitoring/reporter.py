@@ -33,8 +33,15 @@ class ReportKeeper(Protocol):
     async def report(self, day: str) -> Mapping[str, object] | None: ...
 
 
+def always() -> bool:
+    return True
+
+
 class Reporter:
-    """``run`` is its task. ``accounts`` names those there are; ``send`` tells a report to people."""
+    """``run`` is its task. ``accounts`` names those there are; ``send`` tells a report to people.
+
+    ``may_report`` is asked before a day is closed: of several instances those that ran nothing leave it to the others.
+    """
 
     def __init__(
         self,
@@ -47,6 +54,7 @@ class Reporter:
         zone: tzinfo,
         clock: Clock,
         publish: Publish,
+        may_report: Callable[[], bool] = always,
     ) -> None:
         self._figures = figures
         self._outages = outages
@@ -56,6 +64,7 @@ class Reporter:
         self._zone = zone
         self._clock = clock
         self._publish = publish
+        self._may_report = may_report
 
     async def of(self, day: date) -> Mapping[str, object]:
         """Return a day's report: as it was stored, or for the day that lasts as it stands now. Raises NotFound."""
@@ -92,6 +101,8 @@ class Reporter:
             await self._clock.sleep(wait)
 
     async def _catch_up(self) -> None:
+        if not self._may_report():
+            return
         today = self.today()
         oldest = today - timedelta(days=_DAYS_BACK)
         for day in map(date.fromisoformat, await self._figures.days()):

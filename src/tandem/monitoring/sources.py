@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tandem.inbound.pipeline import Counts
+from tandem.model.cluster_view import ClusterView
 from tandem.model.ids import AccountId
 from tandem.model.states import Slot
 from tandem.model.views import AccountView
@@ -92,8 +93,9 @@ async def _none_dead() -> int:
 class Sources:
     """Each is called on the event loop and must answer at once, from memory; only ``dead_letters`` may read the disk.
 
-    ``hosts`` are the process ids of the running device hosts; ``store_trouble`` and ``fleet_held`` are words, empty
-    when all is well; ``disk_free`` is a ratio.
+    ``hosts`` are the process ids of the running device hosts; ``store_trouble``, ``fleet_held`` and ``lease_trouble``
+    are words, empty when all is well; ``disk_free`` is a ratio; ``held_back`` counts messages that wait for another
+    instance to have stored them.
     """
 
     accounts: Callable[[], Sequence[AccountView]] = tuple
@@ -114,6 +116,9 @@ class Sources:
     store_trouble: Callable[[], str] = str
     fleet_held: Callable[[], str] = str
     disk_free: Callable[[], float] = lambda: 1.0
+    lease_trouble: Callable[[], str] = str
+    cluster: Callable[[], ClusterView] = ClusterView
+    held_back: Callable[[], int] = int
 
 
 def messages_processed(traffic: Mapping[AccountId, Traffic]) -> int:

@@ -50,6 +50,7 @@ class Standing:
     store_trouble: Callable[[], str] = str
     disk_free: Callable[[], float] = lambda: 1.0
     fleet_held: Callable[[], str] = str
+    lease_trouble: Callable[[], str] = str
     objective: float = 0.999
 
     async def __call__(self) -> Facts:
@@ -69,6 +70,7 @@ class Standing:
             store_trouble=self.store_trouble(),
             disk_free=self.disk_free(),
             fleet_held=self.fleet_held(),
+            lease_trouble=self.lease_trouble(),
             thresholds=self.thresholds,
         )
 

@@ -9,7 +9,7 @@ from tandem.model.views import PairMethod, SendingView
 from unit.api.twins import CODE, QR
 from unit.api.world import PHONE, READER, Api
 
-ACCOUNT_KEYS = {"id", "name", "phone", "status", "createdAt", "slots", "sending"}
+ACCOUNT_KEYS = {"id", "name", "phone", "status", "createdAt", "slots", "sending", "lease"}
 SLOT_KEYS = {
     "slot",
     "device",
@@ -25,6 +25,7 @@ SLOT_KEYS = {
     "qrExpiresAt",
     "nextStep",
     "pairing",
+    "instance",
 }
 
 

@@ -21,6 +21,7 @@ from tandem.monitoring.metrics import Metrics
 from tandem.monitoring.sources import Sources, Traffic
 from tandem.policy.alerting import Alert
 from tandem.settings import Settings
+from unit.api.cluster_twin import FakeCluster
 from unit.api.twins import CountingRandom, FakeAccounts, FakeClock, FakeDeadLetters, FakeOutgoing, HangingStore
 
 ADMIN = "admin-token-canary-5f1d"
@@ -54,7 +55,8 @@ class World:
             alerts=lambda: self.alerts,
         )
         self.metrics = Metrics(sources, self.events, self.clock, version="1.2.3", commit="abc", instance="test-1")
-        about = About("1.2.3", "abcdef0", "test-1")
+        self.cluster = FakeCluster(self.clock)
+        about = About("1.2.3", "abcdef0", "test-1", role=self.cluster.role)
         self.parts = Parts(
             accounts=self.accounts,
             outgoing=self.outgoing,
@@ -68,6 +70,7 @@ class World:
             alerts=lambda: self.alerts,
             report=self._report,
             today=lambda: self.today,
+            cluster=self.cluster,
         )
         self.server = ApiServer(self.settings, self.parts, self.store, self.clock, self.random)
 

@@ -100,7 +100,7 @@ def test_panels_fill_their_rows_and_do_not_overlap() -> None:
     assert len(set(cells)) == len(cells)
     assert max(x for x, _ in cells) == 23
     rows = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
-    assert rows == ["Overview", "Sessions", "Sending", "Queues", "Store", "Hosts", "Alerts"]
+    assert rows == ["Overview", "Sessions", "Sending", "Queues", "Store", "Hosts", "Alerts", "Instances"]
 
 
 def test_states_are_shown_by_their_frozen_numbers() -> None:

@@ -9,6 +9,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tandem.errors import StoreUnavailable, TandemError
 from tandem.inbound.pipeline import Counts
+from tandem.model.cluster import InstanceId
+from tandem.model.cluster_view import (
+    ClusterRole,
+    ClusterView,
+    InstanceView,
+    LeaseState,
+    LeaseView,
+    RegionState,
+    RegionView,
+    ThisInstance,
+)
 from tandem.model.event import EventType
 from tandem.model.ids import AccountId, Number
 from tandem.model.phone import Presence, Proof
@@ -36,6 +47,7 @@ class Scene:
         self.dead_letters = 0
         self.disk: TandemError | None = None
         self.trouble = ""
+        self.cluster = ClusterView()
         sources = Sources(
             accounts=self.accounts.list,
             traffic=lambda: self.traffic,
@@ -51,6 +63,9 @@ class Scene:
             dead_letters=self._count_dead_letters,
             store_trouble=lambda: self.trouble,
             fleet_held=lambda: self.trouble,
+            lease_trouble=lambda: self.trouble,
+            cluster=lambda: self.cluster,
+            held_back=lambda: 12,
             disk_free=lambda: 0.25,
         )
         self.metrics = Metrics(sources, self.events, self.clock, version="1", commit="c", instance="i")
@@ -66,6 +81,19 @@ class Scene:
             self.accounts.go_online(view.account.id, slot, tell=False)
         return view.account.id
 
+    def share(self, account: AccountId) -> None:
+        """Let three instances share the account, of which another one runs it."""
+        me = InstanceView(InstanceId("i-1"), "eu-1", "primary", me=True, seen_ago=1.25)
+        other = InstanceView(InstanceId("i-2"), "us-1", "backup", seen_ago=3.0, holds=1)
+        lease = LeaseView(account, other.id, "us-1", "backup", generation=7, state=LeaseState.HELD)
+        regions = (
+            RegionView("backup", "https://us.example", RegionState.UNHEALTHY, 3),
+            RegionView("primary", "https://eu.example", RegionState.HEALTHY),
+            RegionView("third", "https://as.example"),
+        )
+        this = ThisInstance(me.id, me.name, role=ClusterRole.PASSIVE, term=4)
+        self.cluster = ClusterView(this, True, instances=(me, other), leases=(lease,), regions=regions)
+
     def see_phone(self, account: AccountId, at: float) -> None:
         self.accounts.views[account] = replace(self.accounts.views[account], phone=Presence(at, Proof.MESSAGE))
 
@@ -77,6 +105,7 @@ class Scene:
         self.hosts = {(account, Slot.PRIMARY): os.getpid()}
         self.see_phone(account, 1_700_000_000.0)
         self.events(EventType.SWITCHED_TO_BACKUP, "switched", account=account, cause="waiting")
+        self.share(account)
         return account, (await self.metrics.exposition()).decode()
 
     async def samples(self) -> dict[tuple[str, ...], float]:

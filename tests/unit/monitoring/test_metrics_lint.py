@@ -13,7 +13,10 @@ from support.promtool import check
 from tandem.model.event import EventType
 from unit.monitoring.test_metrics import Scene
 
-_LABELS = {"account", "slot", "queue", "type", "reason", "outcome", "kind", "endpoint", "rule", "severity", "le"}
+_LABELS = {
+    "account", "slot", "queue", "type", "reason", "outcome", "kind", "endpoint", "rule", "severity", "le",
+    "region", "what",
+}  # fmt: skip
 _STATE_SETS = {"tandem_session_state", "tandem_account_status"}
 _WRONG_UNIT = re.compile(r"_(ms|msec|millis\w*|minutes|hours|kb|mb|kilobytes|percent|percentage|count)(_|$)")
 _OFF_UNIT = {"tandem_send_rate_per_minute"}  # as operators set it

@@ -41,6 +41,7 @@ class Office:
     sent: list[DayReport] = field(default_factory=list)
     traffic: dict[AccountId, Traffic] = field(default_factory=dict)
     depth: int = 0
+    may_report: bool = True
 
     async def open(self) -> None:
         clock = VirtualClock()
@@ -62,6 +63,7 @@ class Office:
             zone=UTC,
             clock=clock,
             publish=self.events,
+            may_report=lambda: self.may_report,
         )
         self.tasks = [asyncio.create_task(self.book.run()), asyncio.create_task(self.reporter.run())]
 
@@ -155,6 +157,20 @@ def test_a_store_that_is_away_at_midnight_gets_the_report_later(tmp_path: Path) 
         assert office.sent == []
         office.store.failing = False
         await asyncio.sleep(700)
+        assert [report.date for report in office.sent] == [FIRST.isoformat()]
+
+    in_office(tmp_path, play)
+
+
+def test_an_instance_that_ran_nothing_leaves_the_report_to_the_others_until_it_does(tmp_path: Path) -> None:
+    async def play(office: Office) -> None:
+        office.may_report = False
+        office.works(1)
+        await asyncio.sleep(TO_MIDNIGHT + DAY / 2)
+        assert office.sent == []
+        assert await office.store.report(FIRST.isoformat()) is None
+        office.may_report = True
+        await asyncio.sleep(3700)
         assert [report.date for report in office.sent] == [FIRST.isoformat()]
 
     in_office(tmp_path, play)

@@ -15,6 +15,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -33,11 +34,15 @@ from tandem.policy.regions import region_of
 from tandem.queue.queue import Queue
 from tandem.settings import Settings
 from tandem.store.choice import choose_store
-from tandem.surroundings import check_data_directory, find_emulator, tell_of_old_library
+from tandem.store.port import Store
+from tandem.surroundings import check_data_directory, find_emulator, is_shared, tell_of_old_library
 from tandem.webhook.webhooks import Webhooks
 from tandem.whatsapp.factory import HostFactory
 from tandem.whatsapp.release import LIBRARY
 from tandem.work import Work, assemble
+
+if TYPE_CHECKING:
+    from tandem.sharing import Sharing
 
 _log = structlog.get_logger(__name__)
 
@@ -89,6 +94,7 @@ class Daemon:
         _log.info("store_chosen", message=f"Messages go to {store.name}: {why}", store=store.name, reason=why)
         await store.open()
         parts.push_async_callback(store.close)
+        sharing = await self._share(queue, store, parts)
         work = assemble(
             settings,
             queue,
@@ -97,6 +103,7 @@ class Daemon:
             clock=self._clock,
             random=self._random,
             events=self._events,
+            sharing=sharing,
         )
         webhooks.accounts = work.supervisor.list
         self._events.listen(webhooks.heard)
@@ -104,7 +111,7 @@ class Daemon:
         await work.supervisor.prepare()
         await work.outages.prepare(work.supervisor.list())
         desk = Desk(
-            settings, work.watched(store), self._events, clock=self._clock, random=self._random,
+            settings, work.watched(store, sharing), self._events, clock=self._clock, random=self._random,
             version=__version__, commit=settings.railway_commit, instance=self._instance,
         )  # fmt: skip
         await desk.prepare()
@@ -126,7 +133,10 @@ class Daemon:
         work.supervisor.start()
         parts.push_async_callback(work.supervisor.stop)
         parts.push_async_callback(work.outages.stop)
-        api = ApiServer(settings, self._parts(work, desk), store, self._clock, self._random)
+        if sharing is not None:
+            await parts.enter_async_context(_running(*sharing.jobs()))
+            parts.push_async_callback(sharing.leave)
+        api = ApiServer(settings, self._parts(work, desk, sharing), store, self._clock, self._random)
         parts.push_async_callback(api.stop)
         await api.start()
         self._starting = False
@@ -141,10 +151,29 @@ class Daemon:
         )
         tell_of_old_library(LIBRARY.released, self._clock.now(), self._events)
 
-    def _parts(self, work: Work, desk: Desk) -> Parts:
+    async def _share(self, queue: Queue, store: Store, parts: AsyncExitStack) -> Sharing | None:
+        """Return this instance's part among several; None if it is the only one."""
+        if not is_shared(self._settings, store.name):
+            return None
+        from tandem.sharing import Sharing  # noqa: PLC0415 - 40 MB of gRPC that one instance by itself spares
+
+        sharing = await Sharing.of(
+            self._settings,
+            queue,
+            store,
+            self._instance,
+            clock=self._clock,
+            random=self._random,
+            publish=self._events,
+        )
+        await sharing.open()
+        parts.push_async_callback(sharing.close)
+        return sharing
+
+    def _parts(self, work: Work, desk: Desk, sharing: Sharing | None) -> Parts:
         return Parts(
             accounts=work.supervisor,
-            outgoing=work.queue.outbox,
+            outgoing=sharing.outbox if sharing else work.queue.outbox,
             dead_letters=work.queue.dead_letters,
             replay=work.pipeline.replay,
             events=self._events,
@@ -156,7 +185,7 @@ class Daemon:
             report=desk.reporter.of,
             today=desk.reporter.today,
             history=desk.history.of,
-            cluster=SingleInstance(self._instance, self._region, __version__),
+            cluster=sharing.desk if sharing else SingleInstance(self._instance, self._region, __version__),
         )
 
 

@@ -77,3 +77,18 @@ async def _root_key(url: str) -> bytes:
                     return bytes.fromhex((await answer.json())["hex"])
             except (aiohttp.ClientError, ValueError, KeyError):
                 await asyncio.sleep(_POLL)
+
+
+def is_shared(settings: Settings, store: str) -> bool:
+    """Whether this instance shares its accounts, with this store. Raises Misconfigured for what cannot be together."""
+    cluster, firestore = settings.cluster, store == "firestore"
+    if cluster.mode == "on" and not firestore:
+        raise Misconfigured("TANDEM_CLUSTER__MODE=on needs Firestore, where instances meet: set its credentials")
+    named = settings.primary_region_url or settings.backup_region_url
+    shared = firestore and (cluster.mode == "on" or (cluster.mode == "auto" and bool(named)))
+    if cluster.slots != "both" and not shared:
+        raise Misconfigured(
+            f"TANDEM_CLUSTER__SLOTS={cluster.slots} leaves the other slot to another instance, but this one shares "
+            "nothing: set TANDEM_CLUSTER__MODE=on (with Firestore), or TANDEM_CLUSTER__SLOTS=both"
+        )
+    return shared

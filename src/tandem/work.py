@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tandem.clock import Clock, Random
 from tandem.errors import TandemError
@@ -30,11 +30,15 @@ from tandem.queue.unknown import UnknownSends
 from tandem.settings import Settings
 from tandem.store.port import Store
 from tandem.supervision.account import Pair
+from tandem.supervision.cluster import Alone
 from tandem.supervision.outages import OutageKeeper
 from tandem.supervision.phones import PhoneKeeper
 from tandem.supervision.supervisor import Supervisor, SupervisorPorts
 from tandem.whatsapp.decode import decode
 from tandem.whatsapp.factory import HostFactory
+
+if TYPE_CHECKING:
+    from tandem.sharing import Sharing
 
 _DRAIN = 1.0  # seconds the store has at the end for what is still in the inbox
 
@@ -58,11 +62,16 @@ class Work:
         await self.pipeline.drain(_DRAIN)
         await self.writer.drain(_DRAIN)
 
-    def watched(self, store: Store) -> DeskPorts:
+    def watched(self, store: Store, sharing: Sharing | None) -> DeskPorts:
+        sources = self._sources()
+        if sharing is not None:
+            sources = replace(sources, cluster=sharing.desk.overview)
         return DeskPorts(
             self.queue,
             store,
-            self._sources(),
+            sources,
+            lease_trouble=(lambda: sharing.keeper.trouble) if sharing else str,
+            may_report=(lambda: sharing.keeper.changes["acquired"] > 0) if sharing else lambda: True,
             outages=self.outages.recent,
             store_trouble=lambda: self.writer.trouble,
             fleet_held=lambda: self.supervisor.held,
@@ -81,6 +90,7 @@ class Work:
             batch=lambda: self.writer.in_flight,
             workings=self._workings,
             hosts=self.supervisor.hosts,
+            held_back=lambda: inbox.held,
         )
 
     def _workings(self) -> Workings:
@@ -125,17 +135,21 @@ def assemble(
     clock: Clock,
     random: Random,
     events: EventStream,
-    holds: Callable[[AccountId], bool] = here,
-    durable_through: Callable[[AccountId], float] = lambda _account: 0.0,
+    sharing: Sharing | None = None,
 ) -> Work:
     """Tie the parts together that know each other only through callables.
 
-    ``holds`` says whether this instance runs an account now, ``durable_through`` what the one that runs it says of
-    itself (see HeldBack); without leases it is always this one.
+    ``sharing``: this instance's part among several, None if it is the only one.
     """
+    holds = sharing.holds if sharing else here
 
     def overflowed(event: RawEvent) -> None:
         supervisor.pair_of(event.account).recycle(event.slot)
+
+    def moved(pair: Pair) -> None:
+        outages.changed(pair)
+        if sharing is not None:
+            sharing.changed()
 
     def removed(account: AccountId) -> None:
         outages.removed(account)
@@ -172,14 +186,22 @@ def assemble(
         publish=events,
         holds=holds,
     )
-    held = HeldBack(queue, store, holds, durable_through, deadline=settings.writer.deadline, clock=clock, random=random)
+    held = HeldBack(
+        queue,
+        store,
+        holds,
+        sharing.durable_through if sharing else lambda _account: 0.0,
+        deadline=settings.writer.deadline,
+        clock=clock,
+        random=random,
+    )
 
     unknown = UnknownSends(queue.database, queue.outbox, clock)
 
     async def serve(pair: Pair) -> None:
         dispatcher = Dispatcher(
             pair.account.id,
-            queue.outbox,
+            sharing.outbox.claiming if sharing else queue.outbox,
             pair,
             clock=clock,
             random=random,
@@ -210,7 +232,8 @@ def assemble(
             serve=serve,
             save_account=store.save_account,
             behind=pipeline.behind,
-            moved=outages.changed,
+            cluster=sharing or Alone(),
+            moved=moved,
             removed=removed,
             linked=phones.linked,
             phone=phones.of,
@@ -222,9 +245,15 @@ def assemble(
         pairing_limits=pairing_machine.Limits(window=settings.session.pairing_window),
     )
     unreadable = Unreadable(
-        queue.unread, settings.queue.decrypt_patience, supervisor.awaited, clock=clock, publish=events
+        queue.unread,
+        settings.queue.decrypt_patience,
+        lambda account: supervisor.awaited(account) or not holds(account),
+        clock=clock,
+        publish=events,
     )
     marks = Marks(queue.inbox, pipeline, clock)
+    if sharing is not None:
+        sharing.attach(supervisor, held, marks)
     return Work(queue, pipeline, writer, supervisor, outages, phones, unreadable, held, marks)
 
 

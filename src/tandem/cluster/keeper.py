@@ -22,12 +22,12 @@ from tandem.cluster.port import LostRace, Meeting, Put, Sight
 from tandem.cluster.sight import Outlook
 from tandem.cluster.stream import Stream
 from tandem.cluster.term import Term
-from tandem.errors import StoreUnavailable, Transient
+from tandem.errors import InstancePassive, StoreUnavailable, Transient
 from tandem.model.cluster import NOBODY, AccountStanding, Fitness, Instance, InstanceId, Lease, Right
 from tandem.model.event import EventType, Publish
 from tandem.model.ids import AccountId
 from tandem.policy import lease as policy
-from tandem.policy.lease import Leave, Limits, Standing, Take, View
+from tandem.policy.lease import Known, Leave, Limits, Standing, Take, View
 
 _log = structlog.get_logger(__name__)
 _AGAIN = 0.3  # seconds until a call that failed is made again, at the least
@@ -115,6 +115,32 @@ class Keeper:
     def changed(self) -> None:
         """An account's fitness may have changed here, or an account was added. Returns at once."""
         self._news.set()
+
+    def drain(self, *, on: bool) -> None:
+        """Hand everything on and take nothing, or take part again. Returns at once."""
+        self.draining = on
+        self._told = None  # the others have to hear of it
+        self._news.set()
+
+    async def found(self, account: AccountId, reason: str) -> None:
+        """Take the lease of a new account. Raises InstancePassive if another instance has it, StoreUnavailable."""
+        await self._read([], [account])
+        async with self._writing:
+            if not self.term.begun:
+                raise StoreUnavailable(self.trouble or "this instance has only just started")
+            self.outlook.leases.setdefault(account, Known(Lease(account), None, self._clock.monotonic()))
+            await self._take(self.view(), [Take(account, reason)])
+        if self.right(account) is None:
+            raise InstancePassive("another instance has just added this account")
+
+    async def delete(self, account: AccountId) -> None:
+        """Let all instances forget an account. Raises StoreUnavailable, LostRace."""
+        await self._read([], [account])
+        known = self.outlook.leases.get(account) or Known(Lease(account), None, 0.0)
+        lease = replace(known.lease, holder=NOBODY, term=0, removed=True, reason="deleted", since=self._clock.now())
+        [version] = await self._meeting.commit([Put(lease, known.version)], self.term.timeout)
+        self.outlook.wrote(lease, version)
+        self._give_up(account, "the account was deleted")
 
     def look(self) -> None:
         """Somebody thinks that another instance is in trouble: read all heartbeats now. It decides nothing."""

@@ -212,6 +212,11 @@ def best_other(view: View, account: AccountId, now: float, limits: Limits) -> In
     return others[0].instance if others else NOBODY
 
 
+def anybody(view: View, account: AccountId, now: float, limits: Limits) -> bool:
+    """Whether some instance is there that could run an account."""
+    return bool(_candidates(view, account, now, limits))
+
+
 def present(view: View, member: Member, now: float, limits: Limits) -> bool:
     """Whether an instance is there, as far as its heartbeats tell."""
     instance = member.instance

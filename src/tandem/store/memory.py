@@ -59,6 +59,10 @@ class MemoryStore:
         self._answer()
         self.accounts[account.id] = account
 
+    async def account(self, account: AccountId) -> Account | None:
+        self._answer()
+        return self.accounts.get(account)
+
     async def save_event(self, event: Event) -> None:
         self._answer()
         self._events.append(event)

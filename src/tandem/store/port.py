@@ -84,6 +84,10 @@ class Store(Protocol):
 
     async def save_account(self, account: Account) -> None: ...
 
+    async def account(self, account: AccountId) -> Account | None:
+        """Return an account that was saved, None if there is none."""
+        ...
+
     async def save_event(self, event: Event) -> None: ...
 
     async def chats(self, account: AccountId, limit: int) -> Sequence[Chat]:

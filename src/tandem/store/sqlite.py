@@ -15,7 +15,7 @@ from tandem.clock import Clock
 from tandem.message_row import message_of, sealed_row, standing_of
 from tandem.model.account import Account
 from tandem.model.event import Event, EventType
-from tandem.model.ids import AccountId, ChatId, MessageKey, message_key
+from tandem.model.ids import AccountId, ChatId, MessageKey, Number, message_key
 from tandem.model.message import Message, StatusUpdate
 from tandem.model.states import Slot
 from tandem.sqlite_file import SqliteFile, open_reader, trouble, unavailable
@@ -95,6 +95,10 @@ class SqliteStore:
     async def save_account(self, account: Account) -> None:
         row = (str(account.id), str(account.number), account.name, float(account.created_at))
         await self._write(lambda connection: connection.execute(_SQL["save_account"], row))
+
+    async def account(self, account: AccountId) -> Account | None:
+        found = await self._read(_SQL["account"], (str(account),))
+        return next((Account(AccountId(each[0]), Number(each[1]), each[2], each[3]) for each in found), None)
 
     async def save_event(self, event: Event) -> None:
         """Keep an event for 30 days. Each event that is kept makes room by forgetting a few that are older."""

@@ -69,6 +69,7 @@ class Pair:
         self._switched_at = float("-inf")
         self._lost_at: float | None = None
         self._looking_again: asyncio.TimerHandle | None = None
+        self._abandoned: set[Slot] = set()
 
     def adopt(self, primary: Session, backup: Session, behind: Callable[[Slot], bool]) -> None:
         """``behind`` says whether a slot has received what was not looked at yet."""
@@ -145,16 +146,20 @@ class Pair:
         if began >= until:
             raise NotOnline("another instance runs this account")
         call = asyncio.create_task(session.device.send(chat, content, secret, timeout, until))
+        over = False
         try:
             done, _ = await asyncio.wait({call}, timeout=self._suspect_after)
             if not done and session.generation == generation:
                 session.tell(machine.SendUnanswered())
             result = await call
+            over = True
             if result.outcome is SendOutcome.ACCEPTED and session.generation == generation:
                 session.sent((self._clock.monotonic() - began) * 1000)
             return result
         finally:
             call.cancel()
+            if not over:
+                self._abandoned.add(slot)
 
     @property
     def number(self) -> Number:
@@ -185,6 +190,12 @@ class Pair:
     def linked_since(self, slot: Slot) -> float:
         """Since when a slot is linked, in Unix seconds; 0 if it was before anybody noted it."""
         return self.sessions[slot].linked_since
+
+    def end_calls(self) -> None:
+        """End the hosts of calls that nobody waits for any more, so that nothing is sent by them later."""
+        abandoned, self._abandoned = self._abandoned, set()
+        for slot in abandoned:
+            self.recycle(slot)
 
     def recycle(self, slot: Slot) -> None:
         """End the slot's running host and start another. Without one it does nothing: no ban or wait ends by it."""

@@ -13,6 +13,7 @@ import structlog
 from tandem.clock import Clock, Random
 from tandem.errors import Conflict, DataUnusable, NotFound
 from tandem.model.account import Account, SlotRecord
+from tandem.model.cluster import Fitness
 from tandem.model.event import EventType, Publish
 from tandem.model.ids import AccountId, Jid, Number, account_id, masked, same_number
 from tandem.model.message import DecodedMessage, RawEvent
@@ -125,6 +126,8 @@ class Supervisor:
         if (member := self._members.get(account)) is not None:
             serving, member.serving = member.serving, []
             await _end(serving)
+            member.pair.end_calls()
+            self._ports.moved(member.pair)
 
     async def adopt(self, account: Account) -> None:
         """Keep this instance's devices of an account that was added elsewhere, and offer to link one."""
@@ -176,6 +179,10 @@ class Supervisor:
 
     def list(self) -> Sequence[AccountView]:
         return [member.pair.view() for member in self._members.values()]
+
+    def fitness(self) -> dict[AccountId, Fitness]:
+        """How well this instance could run each of its accounts."""
+        return {account: member.pair.fitness for account, member in self._members.items()}
 
     def hosts(self) -> Mapping[tuple[AccountId, Slot], int]:
         """Return the process ids of the device hosts that run now, those that pair left out."""

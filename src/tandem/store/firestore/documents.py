@@ -23,7 +23,7 @@ from tandem.errors import PoisonMessage
 from tandem.message_row import standing_of
 from tandem.model.account import Account
 from tandem.model.event import Event, EventType
-from tandem.model.ids import AccountId, ChatId, MessageKey
+from tandem.model.ids import AccountId, ChatId, MessageKey, Number
 from tandem.model.message import Message, StatusUpdate
 from tandem.model.states import Slot
 from tandem.store.firestore.values import MAX_NAME, Write, fields_of, fill, usable_id
@@ -192,6 +192,15 @@ def account_write(names: Names, account: Account) -> Any:
         "createdAtMs": int(account.created_at * 1000),
     }
     return merge(names.account(account.id), values)
+
+
+def account_of(document: Any) -> Account | None:
+    """None for a document that holds only what others keep there."""
+    fields = fields_of(document)
+    if not fields.get("phone"):
+        return None
+    identity = AccountId(document.name.rpartition("/")[2])
+    return Account(identity, Number(fields["phone"]), fields.get("name", ""), fields.get("createdAtMs", 0) / 1000)
 
 
 def event_write(names: Names, event: Event, sequence: int) -> Any:

@@ -11,12 +11,14 @@ from typing import Any
 from google.cloud.firestore_v1 import types
 
 from tandem.errors import StoreUnavailable
+from tandem.model.account import Account
 from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId, ChatId, MessageKey, message_key
 from tandem.store.firestore.client import Client, Refused
 from tandem.store.firestore.documents import (
     EVENT_DAYS,
     Names,
+    account_of,
     chat_of,
     event_of,
     message_of,
@@ -43,6 +45,16 @@ class Reads:
         self._client = client
         self._names = names
         self._deadline = deadline
+
+    async def account(self, account: AccountId) -> Account | None:
+        if not usable_id(account):
+            return None
+        name = self._names.account(account)
+        try:
+            document = (await self._client.get([name], self._deadline)).get(name)
+        except Refused as refusal:
+            raise refusal.verdict.unavailable() from None
+        return None if document is None else account_of(document)
 
     async def chats(self, account: AccountId, limit: int) -> Sequence[Chat]:
         if not usable_id(account):

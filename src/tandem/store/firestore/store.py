@@ -98,6 +98,9 @@ class FirestoreStore:
     async def save_account(self, account: Account) -> None:
         await self._commit(account_write(self._names, account))
 
+    async def account(self, account: AccountId) -> Account | None:
+        return await self._reads.account(account)
+
     async def save_event(self, event: Event) -> None:
         """Keep an event for 30 days; the same event again is success. Raises PoisonMessage if it can never be kept."""
         await self._commit(event_write(self._names, event, self._sink.next_sequence()))

@@ -26,6 +26,9 @@ ON CONFLICT (account, chat) DO UPDATE SET
     END,
     last_message_at = max(last_message_at, excluded.last_message_at);
 
+-- name: account
+SELECT id, number, name, created_at FROM accounts WHERE id = ?;
+
 -- name: save_account
 INSERT INTO accounts (id, number, name, created_at) VALUES (?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, number = excluded.number;

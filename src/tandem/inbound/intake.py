@@ -80,7 +80,8 @@ class Intake:
             self._account_for(result)
             committed(result)
 
-        await self._queue.database.write(lambda connection: _apply(connection, wanted, now), done)
+        shared = self._queue.outbox.shared
+        await self._queue.database.write(lambda connection: _apply(connection, wanted, now, shared=shared), done)
 
     async def replay(self, identifier: int, understand: Callable[[RawEvent], Work]) -> None:
         """Process a dead letter again and drop it, in one transaction. Raises NotFound, PoisonMessage."""
@@ -113,7 +114,7 @@ class Intake:
         self._queue.deliveries.rouse()
 
 
-def _apply(connection: sqlite3.Connection, batch: Sequence[Work], now: float) -> Result:
+def _apply(connection: sqlite3.Connection, batch: Sequence[Work], now: float, *, shared: bool = False) -> Result:
     verdicts, moves, buried, receipts, advanced = [], [], [], 0, 0
     for work in batch:
         event, decoded = work.event, work.decoded
@@ -122,7 +123,7 @@ def _apply(connection: sqlite3.Connection, batch: Sequence[Work], now: float) ->
             buried.append((event, work.fault))
         elif isinstance(decoded, DecodedMessage):
             verdicts.append((work, put(connection, [_arrival(event, decoded, work.own)], now)[0]))
-            moves.extend(settle_echo(connection, event.account, decoded, now))
+            moves.extend(settle_echo(connection, event.account, decoded, now, shared=shared))
         elif isinstance(decoded, DecodedReceipt):
             receipts += 1
             moves.extend(settle_receipt(connection, event.account, decoded, now))

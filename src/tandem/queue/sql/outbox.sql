@@ -1,19 +1,19 @@
 -- name: accept
 INSERT INTO outbox (
     id, account, chat, content, if_unknown, secret, created_at, expires_at, state, reason, updated_at, sent_at,
-    delivered_at, read_at, ended_at, message_id, slot, attempts, seal
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    delivered_at, read_at, ended_at, message_id, slot, attempts, foreign_since, foreign_attempts, seal, shared
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: columns
 SELECT
     id, account, chat, content, if_unknown, secret, created_at, expires_at, state, reason, updated_at, sent_at,
-    delivered_at, read_at, ended_at, message_id, slot, attempts
+    delivered_at, read_at, ended_at, message_id, slot, attempts, foreign_since, foreign_attempts
 FROM outbox;
 
 -- name: page
 SELECT
     seq, id, account, chat, content, if_unknown, secret, created_at, expires_at, state, reason, updated_at, sent_at,
-    delivered_at, read_at, ended_at, message_id, slot, attempts
+    delivered_at, read_at, ended_at, message_id, slot, attempts, foreign_since, foreign_attempts
 FROM outbox
 WHERE (:account IS NULL OR account = :account) AND (:state IS NULL OR state = :state)
 AND (:chat IS NULL OR chat = :chat) AND (:before IS NULL OR seq < :before)
@@ -50,7 +50,8 @@ SELECT
 -- name: save
 UPDATE outbox SET
     content = ?, expires_at = ?, state = ?, reason = ?, updated_at = ?, sent_at = ?, delivered_at = ?, read_at = ?, ended_at = ?,
-    message_id = ?, slot = ?, attempts = ?, seal = ?
+    message_id = ?, slot = ?, attempts = ?, foreign_since = ?, foreign_attempts = ?, seal = ?,
+    shared = shared + (shared > 0)
 WHERE id = ?;
 
 -- name: find_key
@@ -73,6 +74,18 @@ DELETE FROM early_receipts WHERE account = ? AND message_id = ? RETURNING state;
 
 -- name: forget_receipts
 DELETE FROM early_receipts WHERE created_at < ?;
+
+-- name: remember_echo
+INSERT INTO early_echoes (account, secret, message_id, created_at, seal) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (account, secret) DO NOTHING;
+
+-- name: take_echo
+DELETE FROM early_echoes WHERE account = ? AND secret = ? RETURNING message_id;
+
+-- name: forget_echoes
+DELETE FROM early_echoes WHERE created_at < max(
+    :before, coalesce((SELECT created_at FROM early_echoes ORDER BY created_at DESC LIMIT 1 OFFSET :most), 0)
+);
 
 -- name: forget_rows
 DELETE FROM outbox WHERE state NOT IN ('queued', 'sending') AND updated_at < ?;

@@ -69,11 +69,7 @@ def _judge(evidence: Evidence, patience: float) -> Judgement:
     if evidence.repeatable:
         return Judgement(Action.SEND_AGAIN, "doing it twice changes nothing")
     if not evidence.call_over:
-        if evidence.foreign:
-            return Judgement(Action.WAIT, "another instance may still be sending it")
-        if evidence.age < patience:
-            return Judgement(Action.WAIT, "the library may still be sending it")
-        return Judgement(Action.END_HOST, f"a send has gone unanswered for {evidence.age:.0f} s")
+        return _under_way(evidence, patience)
     if not evidence.left:
         return Judgement(Action.SEND_AGAIN, "it never left: the device's key store does not name it")
     if evidence.partner_watched < patience:
@@ -81,3 +77,11 @@ def _judge(evidence: Evidence, patience: float) -> Judgement:
     witness = "a device of the account" if evidence.foreign else "the account's other device"
     reason = f"{witness} has been online for {evidence.partner_watched:.0f} s and has not seen it"
     return Judgement(Action.SEND_AGAIN, reason)
+
+
+def _under_way(evidence: Evidence, patience: float) -> Judgement:
+    if evidence.foreign:
+        return Judgement(Action.WAIT, "another instance may still be sending it")
+    if evidence.age < patience:
+        return Judgement(Action.WAIT, "the library may still be sending it")
+    return Judgement(Action.END_HOST, f"a send has gone unanswered for {evidence.age:.0f} s")

@@ -98,10 +98,9 @@ def _ended(document: Document, local: Local) -> Act:
 
 
 def _open(document: Document, local: Local) -> Act:
-    equal = document.state is local.state
     if document.news:
-        return Act.NOTHING if equal and document.state is OutboxState.QUEUED else _adopted(document)
-    return Act.NOTHING if equal and not local.moved else Act.MIRROR_UP
+        return _adopted(document)
+    return Act.NOTHING if document.state is local.state and not local.moved else Act.MIRROR_UP
 
 
 def _adopted(document: Document) -> Act:

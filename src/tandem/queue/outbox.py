@@ -214,14 +214,7 @@ class Outbox:
     async def mark_sending(self, outbox_id: str, slot: Slot | None) -> OutboxRow:
         """Commit that the library is about to be called. Raises Conflict if the row is not queued any more, or old."""
         now = self._clock.now()
-
-        def operation(connection: sqlite3.Connection) -> Move:
-            row = _row(connection, outbox_id)
-            if row.expires_at <= now:
-                raise Conflict("its time is over")
-            return rows.move(connection, row, Input.CLAIM, now, slot=slot, foreign_since=0.0)
-
-        return (await self._database.write(operation)).after
+        return (await self._database.write(lambda connection: claim(connection, outbox_id, slot, now))).after
 
     async def record(self, outbox_id: str, result: SendResult) -> Move:
         """Commit what a send came to. What the server took becomes part of the conversation in the same instant."""
@@ -320,6 +313,14 @@ class Outbox:
             updated_at=now,
             if_unknown=if_unknown,
         )
+
+
+def claim(connection: sqlite3.Connection, outbox_id: str, slot: Slot | None, now: float) -> Move:
+    """Mark a row as being sent. Raises Conflict if it is not queued any more, or old."""
+    row = _row(connection, outbox_id)
+    if row.expires_at <= now:
+        raise Conflict("its time is over")
+    return rows.move(connection, row, Input.CLAIM, now, slot=slot, foreign_since=0.0)
 
 
 def _row(connection: sqlite3.Connection, outbox_id: str) -> OutboxRow:

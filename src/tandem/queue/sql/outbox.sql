@@ -106,3 +106,46 @@ SELECT sender, from_me, text FROM (
 
 -- name: waiting
 SELECT id, created_at, expires_at FROM outbox WHERE state IN ('queued', 'sending') ORDER BY seq;
+
+-- name: kept_row
+SELECT
+    shared, id, account, chat, content, if_unknown, secret, created_at, expires_at, state, reason, updated_at, sent_at,
+    delivered_at, read_at, ended_at, message_id, slot, attempts, foreign_since, foreign_attempts
+FROM outbox WHERE id = ?;
+
+-- name: open_rows
+SELECT
+    shared, id, account, chat, content, if_unknown, secret, created_at, expires_at, state, reason, updated_at, sent_at,
+    delivered_at, read_at, ended_at, message_id, slot, attempts, foreign_since, foreign_attempts
+FROM outbox WHERE account = ? AND state IN ('queued', 'sending', 'unknown') ORDER BY seq;
+
+-- name: moved_rows
+SELECT
+    seq, shared, id, account, chat, content, if_unknown, secret, created_at, expires_at, state, reason, updated_at, sent_at,
+    delivered_at, read_at, ended_at, message_id, slot, attempts, foreign_since, foreign_attempts
+FROM outbox INDEXED BY outbox_moved WHERE shared > 1 AND seq > ? ORDER BY seq LIMIT ?;
+
+-- name: set_mark
+UPDATE outbox SET shared = ? WHERE id = ?;
+
+-- name: in_step
+UPDATE outbox SET shared = 1 WHERE id = ? AND shared = ?;
+
+-- name: has_moved
+UPDATE outbox SET shared = max(shared, 1) + 1 WHERE id = ?;
+
+-- name: has_document
+UPDATE outbox SET shared = 1 WHERE id = ? AND shared = 0;
+
+-- name: forgettable
+SELECT id FROM outbox WHERE account = :account AND shared > 0 AND state IN ('queued', 'sending', 'unknown')
+AND (NOT :idle OR (shared = 1 AND state = 'queued'));
+
+-- name: key_of
+SELECT key, body FROM idempotency WHERE outbox_id = ?;
+
+-- name: forget_key
+DELETE FROM idempotency WHERE outbox_id = ?;
+
+-- name: forget_row
+DELETE FROM outbox WHERE id = ?;

@@ -5,7 +5,7 @@
 ALTER TABLE outbox ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE outbox ADD COLUMN foreign_since REAL NOT NULL DEFAULT 0;
 ALTER TABLE outbox ADD COLUMN foreign_attempts INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX outbox_moved ON outbox (account, seq) WHERE shared > 1;
+CREATE INDEX outbox_moved ON outbox (seq) WHERE shared > 1;
 
 -- Echoes of own messages that no row here knows: another instance may have sent them, and its row come here later.
 CREATE TABLE early_echoes (

@@ -123,6 +123,10 @@ class WorkingCopy:
         """Note that the document says what the row said when it bore this mark."""
         await self._database.write(lambda connection: connection.execute(SQL["in_step"], (outbox_id, mark)))
 
+    async def has_document(self, outbox_id: str) -> None:
+        """Note that a row has a document, which may say less than the row by now."""
+        await self._database.write(lambda connection: connection.execute(SQL["has_moved"], (outbox_id,)))
+
     async def end(self, outbox_id: str) -> None:
         """Never send a row whose document is gone."""
         now = self._clock.now()
@@ -136,14 +140,15 @@ class WorkingCopy:
 
         await self._database.write(operation, self._outbox.moved)
 
-    async def forget(self, account: AccountId, *, idle: bool = False) -> int:
+    async def forget(self, account: AccountId | None, *, idle: bool = False) -> int:
         """Forget rows of which something is still to become and that have documents; returns how many they were.
 
-        ``idle``: only those that wait, and of which nothing is known here that is not in their documents.
+        ``account`` None: of all. ``idle``: only those that wait, and of which nothing is known here that is not in
+        their documents.
         """
 
         def operation(connection: sqlite3.Connection) -> list[str]:
-            parameters = {"account": str(account), "idle": idle}
+            parameters = {"account": account, "idle": idle}
             found = [str(each[0]) for each in connection.execute(SQL["forgettable"], parameters)]
             connection.executemany(SQL["forget_key"], [(each,) for each in found])
             connection.executemany(SQL["forget_row"], [(each,) for each in found])

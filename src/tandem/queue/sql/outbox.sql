@@ -138,7 +138,7 @@ UPDATE outbox SET shared = max(shared, 1) + 1 WHERE id = ?;
 UPDATE outbox SET shared = 1 WHERE id = ? AND shared = 0;
 
 -- name: forgettable
-SELECT id FROM outbox WHERE account = :account AND shared > 0 AND state IN ('queued', 'sending', 'unknown')
+SELECT id FROM outbox WHERE (:account IS NULL OR account = :account) AND shared > 0 AND state IN ('queued', 'sending', 'unknown')
 AND (NOT :idle OR (shared = 1 AND state = 'queued'));
 
 -- name: key_of

@@ -90,7 +90,10 @@ class Intake:
             self._account_for(result)
             committed(result)
 
-        await self._queue.database.write(lambda connection: _apply(connection, wanted, now, others), done)
+        shared = self._queue.outbox.shared
+        await self._queue.database.write(
+            lambda connection: _apply(connection, wanted, now, others, shared=shared), done
+        )
 
     async def replay(self, identifier: int, understand: Callable[[RawEvent], Work]) -> None:
         """Process a dead letter again and drop it, in one transaction. Raises NotFound, PoisonMessage."""
@@ -130,7 +133,12 @@ class Intake:
 
 
 def _apply(
-    connection: sqlite3.Connection, batch: Sequence[Work], now: float, others: frozenset[AccountId] = frozenset()
+    connection: sqlite3.Connection,
+    batch: Sequence[Work],
+    now: float,
+    others: frozenset[AccountId] = frozenset(),
+    *,
+    shared: bool = False,
 ) -> Result:
     verdicts, moves, buried, receipts, advanced = [], [], [], 0, 0
     elsewhere: set[AccountId] = set()
@@ -142,7 +150,7 @@ def _apply(
             buried.append((event, work.fault))
         elif isinstance(decoded, DecodedMessage):
             verdicts.append((work, put(connection, [_arrival(work, decoded, held=held)], now)[0]))
-            moves.extend(settle_echo(connection, event.account, decoded, now))
+            moves.extend(settle_echo(connection, event.account, decoded, now, shared=shared))
         elif isinstance(decoded, DecodedReceipt):
             receipts += 1
             moves.extend(settle_receipt(connection, event.account, decoded, now))

@@ -110,9 +110,11 @@ class SendResult:
 class OutboxRow:
     """A message accepted for sending. Times in Unix seconds, 0 when not reached yet.
 
-    ``secret`` is 32 bytes, HMAC of the id, and names the row in WhatsApp's own storage and in the partner's echo.
-    ``created_at`` is when it was accepted, ``ended_at`` when it expired, failed or was cancelled. A message that was
-    read without a delivery receipt has no ``delivered_at``.
+    ``secret`` is 32 bytes that belong to this row alone, and names it in WhatsApp's own storage and in the partner's
+    echo. ``created_at`` is when it was accepted, ``ended_at`` when it expired, failed or was cancelled. A message that
+    was read without a delivery receipt has no ``delivered_at``. ``foreign_since``: another instance made the call whose
+    fate is unknown, and since then this one answers for it; ``foreign_attempts``: so many of the attempts were made by
+    other instances, or before this one took the row up.
     """
 
     id: str
@@ -133,3 +135,5 @@ class OutboxRow:
     message_id: str = ""
     slot: Slot | None = None
     attempts: int = 0
+    foreign_since: float = 0.0
+    foreign_attempts: int = 0

@@ -23,9 +23,9 @@ from tandem.model.states import OutboxState, Slot
 from tandem.model.views import SendingView
 from tandem.outbound.calls import Calls, Sender
 from tandem.outbound.pacing import Pacer, Rates
+from tandem.outbound.port import Waiting
 from tandem.policy.backoff import full_jitter
 from tandem.policy.pacing import refusal_of
-from tandem.queue.outbox import Outbox
 from tandem.queue.outbox_rows import Move
 
 _log = structlog.get_logger(__name__)
@@ -48,7 +48,7 @@ class Dispatcher:
     def __init__(
         self,
         account: AccountId,
-        outbox: Outbox,
+        outbox: Waiting,
         sender: Sender,
         *,
         clock: Clock,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import structlog
@@ -20,6 +20,9 @@ from tandem.queue.unknown import UnknownSends
 _log = structlog.get_logger(__name__)
 _PATIENCE = 5.0
 _INTERVAL = 1.0
+_FOREIGN_CALL = 5.0
+"""Seconds after a lease came here within which a call of the last holder may still end: it claims only what it has time
+to send, and ends the host of a call that is overdue."""
 
 
 class KeyStores(Protocol):
@@ -104,8 +107,9 @@ class Reconciler:
         if (row.id, row.attempts) in self._parked:
             return
         slot = row.slot or Slot.PRIMARY
-        departed = await asyncio.to_thread(self._key_stores.departures, self._account, row.secret)
-        left = len(departed) >= row.attempts
+        foreign = bool(row.foreign_since)
+        departed = await self._departed(row) if not foreign else set()
+        left = foreign or len(departed) >= row.attempts - row.foreign_attempts
         judgement = judge(self._evidence(row, slot, left=left), _PATIENCE, row.if_unknown)
         if left and len(departed) == 1 and not row.message_id:
             await self._unknown.name(row, *departed)
@@ -119,19 +123,31 @@ class Reconciler:
         if judgement.action is not Action.WAIT:
             self._tell(row, slot, judgement.reason)
 
+    async def _departed(self, row: OutboxRow) -> set[str]:
+        return await asyncio.to_thread(self._key_stores.departures, self._account, row.secret)
+
     def _evidence(self, row: OutboxRow, slot: Slot, *, left: bool) -> Evidence:
         now = self._clock.now()
-        ended = self._ended(row, slot)
-        watching = self._witnesses.online_since(slot.partner)
-        if self._witnesses.linked_since(slot.partner) > row.created_at:
-            watching = None  # WhatsApp sends an echo to the devices that were linked when the message came
+        foreign = bool(row.foreign_since)
+        ended = self._ended(row, slot) if not foreign else _foreign_end(row, now)
+        watching = self._watching(row, Slot if foreign else (slot.partner,))
         return Evidence(
             age=now - row.updated_at,
             call_over=ended is not None,
             left=left,
             partner_watched=now - max(watching, ended) if ended is not None and watching is not None else 0.0,
             repeatable=isinstance(row.content, MarkRead),
+            foreign=foreign,
         )
+
+    def _watching(self, row: OutboxRow, slots: Iterable[Slot]) -> float | None:
+        """Since when one of these slots would have got the echo; None if none would.
+
+        WhatsApp sends an echo to the devices that were linked when the message came.
+        """
+        linked = [slot for slot in slots if self._witnesses.linked_since(slot) <= row.created_at]
+        online = [since for slot in linked if (since := self._witnesses.online_since(slot)) is not None]
+        return min(online, default=None)
 
     def _ended(self, row: OutboxRow, slot: Slot) -> float | None:
         """When the call was over at the latest: it came back, or the host that made it is gone. None: not yet."""
@@ -147,3 +163,9 @@ class Reconciler:
         self._publish(
             EventType.MESSAGE_SEND_UNKNOWN, reason, account=row.account, slot=slot, reason=reason, outbox_id=row.id
         )
+
+
+def _foreign_end(row: OutboxRow, now: float) -> float | None:
+    """When another instance's call was over at the latest, None: not yet."""
+    ended = row.foreign_since + _FOREIGN_CALL
+    return ended if ended <= now else None

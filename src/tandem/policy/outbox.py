@@ -72,7 +72,10 @@ _PROOF_WORDS = {
     Input.DELIVERED: "delivered",
     Input.READ: "read",
 }
-_PROVEN = (OutboxState.SENT, OutboxState.DELIVERED, OutboxState.READ)
+PROVEN = (OutboxState.SENT, OutboxState.DELIVERED, OutboxState.READ)
+"""The server has it; each says more than the one before."""
+ENDED = frozenset({OutboxState.EXPIRED, OutboxState.FAILED, OutboxState.CANCELLED})
+"""It will not be sent; only proof that it was still changes anything."""
 _RESULTS = {
     Input.REJECTED: OutboxState.FAILED,
     Input.NOT_SENT: OutboxState.QUEUED,
@@ -126,7 +129,7 @@ def _reconcile(state: OutboxState, happened: Input, why: str) -> Step:
 def _prove(state: OutboxState, happened: Input) -> Step:
     proven = _PROOF[happened]
     attempt = happened is Input.ACCEPTED and state is not OutboxState.UNKNOWN  # counted when it became unknown
-    if state in _PROVEN and _PROVEN.index(state) >= _PROVEN.index(proven):
+    if state in PROVEN and PROVEN.index(state) >= PROVEN.index(proven):
         return Step(state, changed=False, attempt=attempt)
     return Step(proven, changed=True, reason=_PROOF_WORDS[happened], attempt=attempt)
 

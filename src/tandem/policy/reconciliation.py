@@ -9,6 +9,9 @@ still send.
 Every kind of message leaves this proof, reactions and revokes too (tests/integration/whatsapp/test_host_contents.py).
 A read mark leaves none and needs none: made twice it is made once.
 
+A call that another instance made is foreign: its key stores are not here and its host cannot be ended from here. Its
+lease has ended, so it is over a moment after that; then any own device is as good a witness as the partner.
+
 Invariant: a message is sent again only if it never left, or if the other device has been online and caught up for
 ``patience`` seconds after the call was over and has not seen it; and not even then if it is to be parked.
 """
@@ -37,7 +40,7 @@ class Evidence:
     ``age``: since it became unknown. ``call_over``: the host that made the call is gone. ``left``: the key stores name
     as many messages for its secret as there were attempts. ``partner_watched``: how long the account's other device has
     been online, its offline messages received, since the call was over; 0 if it is not. ``repeatable``: sending it
-    twice has the same effect as sending it once.
+    twice has the same effect as sending it once. ``foreign``: another instance made the call; ``left`` is true then.
     """
 
     age: float
@@ -45,6 +48,7 @@ class Evidence:
     left: bool
     partner_watched: float
     repeatable: bool = False
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +69,19 @@ def _judge(evidence: Evidence, patience: float) -> Judgement:
     if evidence.repeatable:
         return Judgement(Action.SEND_AGAIN, "doing it twice changes nothing")
     if not evidence.call_over:
-        if evidence.age < patience:
-            return Judgement(Action.WAIT, "the library may still be sending it")
-        return Judgement(Action.END_HOST, f"a send has gone unanswered for {evidence.age:.0f} s")
+        return _under_way(evidence, patience)
     if not evidence.left:
         return Judgement(Action.SEND_AGAIN, "it never left: the device's key store does not name it")
     if evidence.partner_watched < patience:
         return Judgement(Action.WAIT, "it may have arrived: waiting for the echo on the account's other device")
-    reason = f"the account's other device has been online for {evidence.partner_watched:.0f} s and has not seen it"
+    witness = "a device of the account" if evidence.foreign else "the account's other device"
+    reason = f"{witness} has been online for {evidence.partner_watched:.0f} s and has not seen it"
     return Judgement(Action.SEND_AGAIN, reason)
+
+
+def _under_way(evidence: Evidence, patience: float) -> Judgement:
+    if evidence.foreign:
+        return Judgement(Action.WAIT, "another instance may still be sending it")
+    if evidence.age < patience:
+        return Judgement(Action.WAIT, "the library may still be sending it")
+    return Judgement(Action.END_HOST, f"a send has gone unanswered for {evidence.age:.0f} s")

@@ -33,6 +33,7 @@ from tandem.sqlite_schema import seal
 _KEY_BYTES = 32
 _KEYS_KEPT = 48 * 3600.0
 _RECEIPTS_KEPT = 24 * 3600.0
+_ECHOES_KEPT, _MOST_ECHOES = 48 * 3600.0, 100_000
 _ROWS_KEPT = 30 * 24 * 3600.0
 _NOTHING = (0.0, 0.0)
 _WAITING = frozenset({OutboxState.QUEUED, OutboxState.SENDING})
@@ -52,6 +53,8 @@ class Outbox:
     ) -> None:
         self.sent: Counter[AccountId] = Counter()
         self.took: Took = nobody
+        self.shared = False
+        """Whether other instances send for these accounts, too."""
         self._database = database
         self._inbox = inbox
         self._clock = clock
@@ -211,14 +214,7 @@ class Outbox:
     async def mark_sending(self, outbox_id: str, slot: Slot | None) -> OutboxRow:
         """Commit that the library is about to be called. Raises Conflict if the row is not queued any more, or old."""
         now = self._clock.now()
-
-        def operation(connection: sqlite3.Connection) -> Move:
-            row = _row(connection, outbox_id)
-            if row.expires_at <= now:
-                raise Conflict("its time is over")
-            return rows.move(connection, row, Input.CLAIM, now, slot=slot)
-
-        return (await self._database.write(operation)).after
+        return (await self._database.write(lambda connection: claim(connection, outbox_id, slot, now))).after
 
     async def record(self, outbox_id: str, result: SendResult) -> Move:
         """Commit what a send came to. What the server took becomes part of the conversation in the same instant."""
@@ -237,12 +233,13 @@ class Outbox:
         return await self._database.write(lambda connection: rows.expire(connection, now), self.moved)
 
     async def prune(self) -> None:
-        """Forget idempotency keys, unclaimed receipts and finished rows that are old."""
+        """Forget idempotency keys, unclaimed receipts and echoes, and finished rows that are old."""
         now = self._clock.now()
 
         def operation(connection: sqlite3.Connection) -> None:
             connection.execute(SQL["forget_keys"], (now - _KEYS_KEPT,))
             connection.execute(SQL["forget_receipts"], (now - _RECEIPTS_KEPT,))
+            connection.execute(SQL["forget_echoes"], {"before": now - _ECHOES_KEPT, "most": _MOST_ECHOES})
             connection.execute(SQL["forget_rows"], (now - _ROWS_KEPT,))
 
         await self._database.write(operation)
@@ -261,11 +258,20 @@ class Outbox:
             if move.entered and row.state is not OutboxState.SENDING:
                 self._rouse(row.account)
 
+    def forgotten(self, outbox_ids: Iterable[str]) -> None:
+        """Account for rows that were deleted. For operations that delete rows themselves."""
+        for outbox_id in outbox_ids:
+            self._waiting.pop(outbox_id, None)
+
+    def came(self, row: OutboxRow) -> None:
+        """Account for a committed row that is to be sent. For operations that insert rows themselves."""
+        self._waits(row.id, row.created_at, row.expires_at)
+        self._rouse(row.account)
+
     def _accepted(self, result: tuple[OutboxRow, bool]) -> None:
         row, new = result
         if new:
-            self._waits(row.id, row.created_at, row.expires_at)
-            self._rouse(row.account)
+            self.came(row)
 
     def _waits(self, identifier: str, created_at: float, expires_at: float) -> None:
         if identifier not in self._waiting:
@@ -279,6 +285,10 @@ class Outbox:
     def _rouse(self, account: AccountId) -> None:
         for listener in tuple(self._listeners):
             listener(account)
+
+    async def refuse_when_full(self, account: AccountId) -> None:
+        """Raise Overloaded when the account's backlog is full."""
+        await self._database.read(lambda connection: self._refuse_when_full(connection, account))
 
     def _refuse_when_full(self, connection: sqlite3.Connection, account: AccountId) -> None:
         waiting = connection.execute(SQL["backlog"], (str(account),)).fetchone()[0]
@@ -303,6 +313,14 @@ class Outbox:
             updated_at=now,
             if_unknown=if_unknown,
         )
+
+
+def claim(connection: sqlite3.Connection, outbox_id: str, slot: Slot | None, now: float) -> Move:
+    """Mark a row as being sent. Raises Conflict if it is not queued any more, or old."""
+    row = _row(connection, outbox_id)
+    if row.expires_at <= now:
+        raise Conflict("its time is over")
+    return rows.move(connection, row, Input.CLAIM, now, slot=slot, foreign_since=0.0)
 
 
 def _row(connection: sqlite3.Connection, outbox_id: str) -> OutboxRow:

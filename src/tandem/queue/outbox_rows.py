@@ -12,7 +12,7 @@ from tandem.errors import NotFound
 from tandem.model.ids import AccountId, ChatId
 from tandem.model.outbox import IfUnknown, OutboxRow, SendResult, Wanted
 from tandem.model.states import OutboxState, Slot
-from tandem.policy.outbox import Input, Step, step
+from tandem.policy.outbox import ENDED, PROVEN, Input, Step, step
 from tandem.queue.outbox_content import dump, load
 from tandem.sqlite_schema import load_queries, seal
 
@@ -25,9 +25,8 @@ STATES = {str(state): state for state in OutboxState}
 _SLOTS = {str(slot): slot for slot in Slot}
 _IF_UNKNOWN = {str(each): each for each in IfUnknown}
 _CONTENT, _EXPIRES, _FIXED = 3, 7, 8
+NO_DOCUMENT, IN_STEP = 0, 1
 _TIMES = {OutboxState.SENT: "sent_at", OutboxState.DELIVERED: "delivered_at", OutboxState.READ: "read_at"}
-_PROVEN = frozenset(_TIMES)
-_ENDED = frozenset({OutboxState.EXPIRED, OutboxState.FAILED, OutboxState.CANCELLED})
 _RECEIPTS = {OutboxState.DELIVERED: Input.DELIVERED, OutboxState.READ: Input.READ}
 
 
@@ -46,12 +45,12 @@ class Move:
     @property
     def newly_sent(self) -> bool:
         """Whether this is the first proof that the server has the message."""
-        return self.after.state in _PROVEN and self.before.state not in _PROVEN
+        return self.after.state in PROVEN and self.before.state not in PROVEN
 
 
-def insert(connection: sqlite3.Connection, row: OutboxRow) -> None:
+def insert(connection: sqlite3.Connection, row: OutboxRow, shared: int = NO_DOCUMENT) -> None:
     values = _values(row)
-    connection.execute(SQL["accept"], (*values, seal(*values)))
+    connection.execute(SQL["accept"], (*values, *_unsealed(row), seal(*values), shared))
 
 
 def find(connection: sqlite3.Connection, column: str, *values: object) -> OutboxRow | None:
@@ -77,12 +76,30 @@ def move(
     connection: sqlite3.Connection, row: OutboxRow, happened: Input, now: float, detail: str = "", **changes: Any
 ) -> Move:
     """Apply what happened. A message id that becomes known also takes up receipts that came before it."""
-    taken = step(row.state, happened, detail)
-    after = replace(_stepped(row, taken, now), attempts=row.attempts + taken.attempt, **changes)
+    after = moved(row, happened, now, detail, **changes)
     if after.message_id and not row.message_id:
         after = _with_early_receipt(connection, after, now)
     if after != row:
-        _save(connection, after)
+        save(connection, after)
+    return Move(row, after)
+
+
+def moved(row: OutboxRow, happened: Input, now: float, detail: str = "", **changes: Any) -> OutboxRow:
+    """Return the row as it is after what happened. Raises Conflict for what must never happen to it."""
+    taken = step(row.state, happened, detail)
+    return replace(_stepped(row, taken, now), attempts=row.attempts + taken.attempt, **changes)
+
+
+def with_early_evidence(connection: sqlite3.Connection, row: OutboxRow, now: float) -> Move:
+    """Take up the echo and the receipts that came before this row was known here."""
+    found = connection.execute(SQL["take_echo"], (str(row.account), row.secret)).fetchone()
+    after = row
+    if found is not None:
+        after = moved(row, Input.ECHO, now, message_id=row.message_id or str(found[0]))
+    if after.message_id:
+        after = _with_early_receipt(connection, after, now)
+    if after != row:
+        save(connection, after)
     return Move(row, after)
 
 
@@ -120,7 +137,7 @@ def send_again(connection: sqlite3.Connection, outbox_id: str, why: str, now: fl
     if moved.entered is None or left:
         return moved
     after = replace(moved.after, attempts=max(0, row.attempts - 1))
-    _save(connection, after)
+    save(connection, after)
     return Move(row, after)
 
 
@@ -130,7 +147,7 @@ def name(connection: sqlite3.Connection, outbox_id: str, message_id: str, now: f
     if row is None or row.state is not OutboxState.UNKNOWN or row.message_id:
         return []
     after = _with_early_receipt(connection, replace(row, message_id=message_id), now)
-    _save(connection, after)
+    save(connection, after)
     return [Move(row, after)]
 
 
@@ -161,7 +178,7 @@ def page(connection: sqlite3.Connection, wanted: Wanted, limit: int) -> tuple[li
 
 def row_of(found: Sequence[Any]) -> OutboxRow:
     identifier, account, chat, content, if_unknown, secret, created, expires, *moving = found
-    state, reason, updated, sent, delivered, read, ended, message, slot, attempts = moving
+    state, reason, updated, sent, delivered, read, ended, message, slot, attempts, *foreign = moving
     return OutboxRow(
         id=identifier,
         account=AccountId(account),
@@ -181,6 +198,8 @@ def row_of(found: Sequence[Any]) -> OutboxRow:
         message_id=message,
         slot=_SLOTS[slot] if slot else None,
         attempts=attempts,
+        foreign_since=foreign[0],
+        foreign_attempts=foreign[1],
     )
 
 
@@ -189,9 +208,9 @@ def _stepped(row: OutboxRow, taken: Step, now: float) -> OutboxRow:
     if not taken.changed:
         return replace(row, reason=taken.reason or row.reason)
     after = replace(row, state=taken.state, reason=taken.reason, updated_at=now)
-    if taken.state in _ENDED:
+    if taken.state in ENDED:
         return replace(after, ended_at=now)
-    if taken.state in _PROVEN:
+    if taken.state in PROVEN:
         changes: dict[str, Any] = {"sent_at": row.sent_at or now, _TIMES[taken.state]: now}
         return replace(after, ended_at=0.0, **changes)
     return replace(after, ended_at=0.0)
@@ -205,9 +224,10 @@ def _with_early_receipt(connection: sqlite3.Connection, row: OutboxRow, now: flo
     return _stepped(row, taken, now)
 
 
-def _save(connection: sqlite3.Connection, row: OutboxRow) -> None:
+def save(connection: sqlite3.Connection, row: OutboxRow) -> None:
     values = _values(row)
-    connection.execute(SQL["save"], (values[_CONTENT], values[_EXPIRES], *values[_FIXED:], seal(*values), row.id))
+    changing = (values[_CONTENT], values[_EXPIRES], *values[_FIXED:], *_unsealed(row))
+    connection.execute(SQL["save"], (*changing, seal(*values), row.id))
 
 
 def _values(row: OutboxRow) -> tuple[object, ...]:
@@ -217,3 +237,7 @@ def _values(row: OutboxRow) -> tuple[object, ...]:
     moments = (row.updated_at, row.sent_at, row.delivered_at, row.read_at, row.ended_at)
     slot = str(row.slot) if row.slot else None
     return (*fixed, str(row.state), row.reason, *map(float, moments), row.message_id, slot, row.attempts)
+
+
+def _unsealed(row: OutboxRow) -> tuple[float, int]:
+    return float(row.foreign_since), row.foreign_attempts

@@ -19,11 +19,20 @@ _RECEIPTS = {
 }
 
 
-def settle_echo(connection: sqlite3.Connection, account: AccountId, echo: DecodedMessage, now: float) -> list[Move]:
-    """The account's own message, as its other device got it: proof that the server has it, and its message id."""
+def settle_echo(
+    connection: sqlite3.Connection, account: AccountId, echo: DecodedMessage, now: float, *, shared: bool = False
+) -> list[Move]:
+    """The account's own message, as its other device got it: proof that the server has it, and its message id.
+
+    ``shared``: other instances send for the account, too. An echo of what nobody here knows is kept then, for the day
+    on which its row comes here.
+    """
     if not echo.from_me or not echo.secret:
         return []
     row = rows.find(connection, "secret", echo.secret)
+    if row is None and shared:
+        early = (str(account), bytes(echo.secret), echo.message_id, float(now))
+        connection.execute(SQL["remember_echo"], (*early, seal(*early)))
     if row is None or row.account != account:
         return []
     changes = {} if row.message_id else {"message_id": echo.message_id}

@@ -33,6 +33,9 @@ SELECT count(*) FROM idempotency WHERE seal IS NOT seal(account, key, body, outb
 -- name: early_receipts
 SELECT count(*) FROM early_receipts WHERE seal IS NOT seal(account, message_id, state, created_at);
 
+-- name: early_echoes
+SELECT count(*) FROM early_echoes WHERE seal IS NOT seal(account, secret, message_id, created_at);
+
 -- name: secrets
 SELECT count(*) FROM secrets WHERE seal IS NOT seal(name, value);
 

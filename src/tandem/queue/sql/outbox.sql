@@ -1,19 +1,19 @@
 -- name: accept
 INSERT INTO outbox (
     id, account, chat, content, if_unknown, secret, created_at, expires_at, state, reason, updated_at, sent_at,
-    delivered_at, read_at, ended_at, message_id, slot, attempts, seal
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    delivered_at, read_at, ended_at, message_id, slot, attempts, foreign_since, foreign_attempts, seal, shared
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: columns
 SELECT
     id, account, chat, content, if_unknown, secret, created_at, expires_at, state, reason, updated_at, sent_at,
-    delivered_at, read_at, ended_at, message_id, slot, attempts
+    delivered_at, read_at, ended_at, message_id, slot, attempts, foreign_since, foreign_attempts
 FROM outbox;
 
 -- name: page
 SELECT
     seq, id, account, chat, content, if_unknown, secret, created_at, expires_at, state, reason, updated_at, sent_at,
-    delivered_at, read_at, ended_at, message_id, slot, attempts
+    delivered_at, read_at, ended_at, message_id, slot, attempts, foreign_since, foreign_attempts
 FROM outbox
 WHERE (:account IS NULL OR account = :account) AND (:state IS NULL OR state = :state)
 AND (:chat IS NULL OR chat = :chat) AND (:before IS NULL OR seq < :before)
@@ -50,7 +50,8 @@ SELECT
 -- name: save
 UPDATE outbox SET
     content = ?, expires_at = ?, state = ?, reason = ?, updated_at = ?, sent_at = ?, delivered_at = ?, read_at = ?, ended_at = ?,
-    message_id = ?, slot = ?, attempts = ?, seal = ?
+    message_id = ?, slot = ?, attempts = ?, foreign_since = ?, foreign_attempts = ?, seal = ?,
+    shared = shared + (shared > 0)
 WHERE id = ?;
 
 -- name: find_key
@@ -74,6 +75,18 @@ DELETE FROM early_receipts WHERE account = ? AND message_id = ? RETURNING state;
 -- name: forget_receipts
 DELETE FROM early_receipts WHERE created_at < ?;
 
+-- name: remember_echo
+INSERT INTO early_echoes (account, secret, message_id, created_at, seal) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (account, secret) DO NOTHING;
+
+-- name: take_echo
+DELETE FROM early_echoes WHERE account = ? AND secret = ? RETURNING message_id;
+
+-- name: forget_echoes
+DELETE FROM early_echoes WHERE created_at < max(
+    :before, coalesce((SELECT created_at FROM early_echoes ORDER BY created_at DESC LIMIT 1 OFFSET :most), 0)
+);
+
 -- name: forget_rows
 DELETE FROM outbox WHERE state NOT IN ('queued', 'sending') AND updated_at < ?;
 
@@ -93,3 +106,46 @@ SELECT sender, from_me, text FROM (
 
 -- name: waiting
 SELECT id, created_at, expires_at FROM outbox WHERE state IN ('queued', 'sending') ORDER BY seq;
+
+-- name: kept_row
+SELECT
+    shared, id, account, chat, content, if_unknown, secret, created_at, expires_at, state, reason, updated_at, sent_at,
+    delivered_at, read_at, ended_at, message_id, slot, attempts, foreign_since, foreign_attempts
+FROM outbox WHERE id = ?;
+
+-- name: open_rows
+SELECT
+    shared, id, account, chat, content, if_unknown, secret, created_at, expires_at, state, reason, updated_at, sent_at,
+    delivered_at, read_at, ended_at, message_id, slot, attempts, foreign_since, foreign_attempts
+FROM outbox WHERE account = ? AND state IN ('queued', 'sending', 'unknown') ORDER BY seq;
+
+-- name: moved_rows
+SELECT
+    seq, shared, id, account, chat, content, if_unknown, secret, created_at, expires_at, state, reason, updated_at, sent_at,
+    delivered_at, read_at, ended_at, message_id, slot, attempts, foreign_since, foreign_attempts
+FROM outbox INDEXED BY outbox_moved WHERE shared > 1 AND seq > ? ORDER BY seq LIMIT ?;
+
+-- name: set_mark
+UPDATE outbox SET shared = ? WHERE id = ?;
+
+-- name: in_step
+UPDATE outbox SET shared = 1 WHERE id = ? AND shared = ?;
+
+-- name: has_moved
+UPDATE outbox SET shared = max(shared, 1) + 1 WHERE id = ?;
+
+-- name: has_document
+UPDATE outbox SET shared = 1 WHERE id = ? AND shared = 0;
+
+-- name: forgettable
+SELECT id FROM outbox WHERE (:account IS NULL OR account = :account) AND shared > 0 AND state IN ('queued', 'sending', 'unknown')
+AND (NOT :idle OR (shared = 1 AND state = 'queued'));
+
+-- name: key_of
+SELECT key, body FROM idempotency WHERE outbox_id = ?;
+
+-- name: forget_key
+DELETE FROM idempotency WHERE outbox_id = ?;
+
+-- name: forget_row
+DELETE FROM outbox WHERE id = ?;

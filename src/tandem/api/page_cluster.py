@@ -55,10 +55,11 @@ class InstanceCard:
 class LeaseRow:
     """``since`` in Unix milliseconds, 0: not known; ``movable_to``: ids and names of instances that could run it.
 
-    ``told`` is what has to be said beside the holder's name, if anything.
+    ``told`` is what has to be said beside the holder's name, if anything; ``known``: the account is here too.
     """
 
     account: str
+    known: bool
     name: str
     holder: str
     region: str
@@ -120,7 +121,8 @@ def _headline(view: ClusterView) -> tuple[str, str]:
         return "This instance may run no account now", "warn"
     if gone:
         return f"{count(len(gone), 'instance')} not heard of", "warn"
-    return f"{count(len(view.instances), 'instance')}, {count(len(view.leases), 'account')}", "good"
+    accounts = sum(lease.state is not LeaseState.REMOVED for lease in view.leases)
+    return f"{count(len(view.instances), 'instance')}, {count(accounts, 'account')}", "good"
 
 
 def _ordered(view: ClusterView) -> Sequence[InstanceView]:
@@ -129,7 +131,8 @@ def _ordered(view: ClusterView) -> Sequence[InstanceView]:
 
 def _instance(view: InstanceView, cluster: ClusterView, names: Mapping[AccountId, str]) -> InstanceCard:
     state, tone = INSTANCES[view.state]
-    held = {lease.account for lease in cluster.leases if lease.holder == view.id and lease.state is not LeaseState.FREE}
+    runs = {LeaseState.HELD, LeaseState.SILENT}
+    held = {lease.account for lease in cluster.leases if lease.holder == view.id and lease.state in runs}
     chips = {account: _chip(account, view.accounts.get(account), names) for account in {*held, *view.accounts}}
     ranked = sorted(chips, key=lambda account: (chips[account].name.lower(), account))
     return InstanceCard(
@@ -163,6 +166,7 @@ def _lease(lease: LeaseView, cluster: ClusterView, names: Mapping[AccountId, str
     ]
     return LeaseRow(
         account=lease.account,
+        known=lease.account in names,
         name=_name(lease.account, names),
         holder=mask(lease.holder_name) if lease.holder else "nobody",
         region=lease.holder_region,

@@ -135,7 +135,7 @@ def _read(body: bytes) -> _Look:
         status = health["status"]
     except (ValueError, KeyError, TypeError):
         status = None
-    if status not in _STATUSES:
+    if not isinstance(status, str) or status not in _STATUSES:
         return _Look(False, "what answers there is not Tandem")
     return _Look(True, f"it says that it is {status}")
 

@@ -47,8 +47,9 @@ def region_of(settings: Settings) -> str:
 
     Raises Misconfigured for a URL that cannot be one.
     """
-    told = settings.cluster.region.strip()
-    return told or next((place.name for place in _places(settings) if _is_here(place, settings)), PRIMARY)
+    mine = _own_servers(settings)
+    here = [place.name for place in _places(settings) if _server(place.url) in mine]
+    return settings.cluster.region.strip() or next(iter(here), PRIMARY)
 
 
 def other_regions(settings: Settings) -> tuple[Place, ...]:
@@ -56,8 +57,8 @@ def other_regions(settings: Settings) -> tuple[Place, ...]:
 
     Raises Misconfigured for a URL that cannot be one.
     """
-    told = settings.cluster.region.strip()
-    return tuple(place for place in _places(settings) if place.name != told and not _is_here(place, settings))
+    told, mine = settings.cluster.region.strip(), _own_servers(settings)
+    return tuple(place for place in _places(settings) if place.name != told and _server(place.url) not in mine)
 
 
 def own_url(settings: Settings) -> str:
@@ -80,11 +81,11 @@ def _places(settings: Settings) -> list[Place]:
     return [Place(name, _address(url, _VARIABLES[name])) for name, url in written.items() if url.strip()]
 
 
-def _is_here(place: Place, settings: Settings) -> bool:
-    """A Railway domain may stand beside an own address: either tells."""
+def _own_servers(settings: Settings) -> set[tuple[str, int | None]]:
+    """A Railway domain may stand beside an address that was set: either tells which region this is."""
     domain = settings.railway_domain
     mine = [own_url(settings), _address(domain, "RAILWAY_PUBLIC_DOMAIN") if domain else ""]
-    return _server(place.url) in {_server(url) for url in mine if url}
+    return {_server(url) for url in mine if url}
 
 
 def _server(url: str) -> tuple[str, int | None]:
@@ -94,12 +95,12 @@ def _server(url: str) -> tuple[str, int | None]:
 
 def _address(written: str, variable: str) -> str:
     """Return an address as it is called; a bare host gets https. Raises Misconfigured, and never repeats it."""
-    text = written.strip().rstrip("/")
+    text = written.strip()
     text = text if "://" in text else f"https://{text}"
     problem = _problem(text)
     if problem:
         raise Misconfigured(f"{variable} {problem}: write a host such as tandem-eu.up.railway.app, or an https URL")
-    return text
+    return text.rstrip("/")
 
 
 def _problem(text: str) -> str:

@@ -61,11 +61,11 @@ def list_accounts(*, url: Url = None, token: Token = None, json: Json = False) -
     if not accounts:
         typer.echo("No accounts yet: tandem accounts add +12025550123")
         return
-    shared = any(account["lease"] for account in accounts)
+    shared = any(account.get("lease") for account in accounts)
     rows = [("ACCOUNT", "NAME", "PHONE", "STATUS", "PRIMARY", "BACKUP", *(["RUN BY"] if shared else []))]
     for account in accounts:
         slots = [_slot(slot) for slot in account["slots"]]
-        runner = [_runner(account["lease"])] if shared else []
+        runner = [_runner(account.get("lease"))] if shared else []
         rows.append((account["id"], account["name"], account["phone"], account["status"], *slots, *runner))
     table(rows)
 

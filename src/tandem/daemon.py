@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from tandem import __version__
-from tandem.api.ports import About, Parts
+from tandem.api.ports import About, Cluster, Parts
 from tandem.api.server import ApiServer
 from tandem.api.single_instance import SingleInstance
 from tandem.clock import Clock, Random, SystemClock, SystemRandom
@@ -171,6 +171,8 @@ class Daemon:
         return sharing
 
     def _parts(self, work: Work, desk: Desk, sharing: Sharing | None) -> Parts:
+        alone = SingleInstance(self._instance, self._region, __version__)
+        cluster: Cluster = sharing.desk if sharing else alone
         return Parts(
             accounts=work.supervisor,
             outgoing=sharing.outbox if sharing else work.queue.outbox,
@@ -179,13 +181,19 @@ class Daemon:
             events=self._events,
             figures=desk.metrics,
             outages=work.outages.recent,
-            about=About(__version__, self._settings.railway_commit, self._instance, region=self._region),
+            about=About(
+                __version__,
+                self._settings.railway_commit,
+                self._instance,
+                role=cluster.role,
+                region=self._region,
+            ),
             readiness=lambda: "starting or stopping" if self._starting else None,
             alerts=desk.alerts.firing,
             report=desk.reporter.of,
             today=desk.reporter.today,
             history=desk.history.of,
-            cluster=sharing.desk if sharing else SingleInstance(self._instance, self._region, __version__),
+            cluster=cluster,
         )
 
 

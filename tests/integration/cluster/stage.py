@@ -184,11 +184,20 @@ class Stage:
 
     def show(self) -> None:
         """Print what every region told of leases, for whoever has to find out why a test failed."""
-        wanted = {"lease_acquired", "lease_lost", "switched_region", "lease_trouble", "lease_job_failed", "daemon_started"}
+        wanted = {
+            "lease_acquired",
+            "lease_lost",
+            "switched_region",
+            "lease_trouble",
+            "lease_job_failed",
+            "daemon_started",
+        }
         lines = sorted((each for region in self.regions.values() for each in region.told), key=lambda each: each.at)
         for each in lines:
             if each.event in wanted or each.line.get("level") in {"error", "critical"}:
-                print(f"{each.at:.3f} {each.region} {each.event} {each.line.get('message', '')} {each.line.get('reason', '')}")
+                print(
+                    f"{each.at:.3f} {each.region} {each.event} {each.line.get('message', '')} {each.line.get('reason', '')}"
+                )
 
     async def _close(self) -> None:
         for task in self._traffic:

@@ -130,6 +130,8 @@ class ClusterSettings(BaseModel):
     lease_ttl: Annotated[float, Field(ge=2, le=120)] = Field(
         10.0, description="Seconds after its last heartbeat at which an instance's leases may be taken."
     )
+    settle: Seconds = Field(30.0, description="spread: seconds an instance is there before accounts move to it.")
+    move_every: Seconds = Field(10.0, description="spread: seconds between two accounts that move to another place.")
     peer_interval: Seconds = Field(30.0, description="Seconds between two looks at a region URL.")
     peer_failures: Count = Field(3, description="Failed looks in a row after which a region counts as unhealthy.")
 

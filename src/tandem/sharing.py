@@ -89,7 +89,8 @@ class Sharing:
             publish=publish,
         )
         patience = _PAIR_PATIENCE if settings.cluster.slots == "both" else 0.0
-        limits = Limits(ttl=settings.cluster.lease_ttl, patience=patience)
+        cluster = settings.cluster
+        limits = Limits(ttl=cluster.lease_ttl, patience=patience, settle=cluster.settle, pause=cluster.move_every)
         self.keeper = Keeper(me, self._meeting, limits, ports, clock=clock, random=random)
         self.outbox = SharedOutbox(
             FirestoreRows(target),

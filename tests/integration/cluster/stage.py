@@ -1,4 +1,4 @@
-"""Several regions: real daemons with devices of their own, WhatsApp's emulator, and Firestore's behind cuttable proxies.
+"""Several regions: real daemons with devices of their own, and WhatsApp's and Firestore's emulators, behind proxies.
 
 Everything that was said is judged at the end: from the emulator's ledger and the contacts' phones against Firestore.
 """
@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -56,6 +57,8 @@ class Region:
         self.told: list[Told] = []
         self.stage = stage
         self._settings = dict(settings)
+        slots = settings.get("TANDEM_CLUSTER__SLOTS", "both")
+        self.slots = ("primary", "backup") if slots == "both" else (slots,)
         self.daemon: DaemonProcess
 
     async def prepare(self, urls: Mapping[str, str]) -> None:
@@ -135,6 +138,8 @@ class Talk:
     account: str
     texts_in: list[str] = field(default_factory=list)
     accepted: dict[str, str] = field(default_factory=dict)
+    devices: dict[str, set[int]] = field(default_factory=dict)
+    """The device numbers of each region, as WhatsApp gave them."""
 
 
 class Stage:
@@ -195,9 +200,8 @@ class Stage:
         lines = sorted((each for region in self.regions.values() for each in region.told), key=lambda each: each.at)
         for each in lines:
             if each.event in wanted or each.line.get("level") in {"error", "critical"}:
-                print(
-                    f"{each.at:.3f} {each.region} {each.event} {each.line.get('message', '')} {each.line.get('reason', '')}"
-                )
+                said = each.line
+                print(f"{each.at:.3f} {each.region} {each.event}", said.get("message", ""), said.get("reason", ""))
 
     async def _close(self) -> None:
         for task in self._traffic:
@@ -215,13 +219,15 @@ class Stage:
         await self.emulator.add_phone(talk.number, "Shop")
         await first.tandem.add_account("Shop", talk.number)
         for region in self.regions.values():
-            await self.until(lambda region=region: self._knows(region, talk), UP, f"{region.name} knows the account")
-            slots = {"both": ("primary", "backup")}.get(region._settings.get("TANDEM_CLUSTER__SLOTS", "both"))
-            for slot in slots or (region._settings["TANDEM_CLUSTER__SLOTS"],):
+            await self.until(partial(self._knows, region, talk), UP, f"{region.name} knows the account")
+            for slot in region.slots:
                 with suppress(aiohttp.ClientResponseError):  # it was offered by itself
                     await region.tandem.pair(talk.account, slot)
                 await self.emulator.scan(talk.number, await region.tandem.qr(talk.account, slot))
                 await region.tandem.wait_for_slot(talk.account, slot, "online", ONLINE)
+            [account] = [each for each in await region.tandem.accounts() if each["id"] == talk.account]
+            jids = [each["device"] for each in account["slots"] if each["device"] and each["slot"] in region.slots]
+            talk.devices[region.name] = {int(jid.partition(":")[2].partition("@")[0]) for jid in jids}
 
     @staticmethod
     async def _knows(region: Region, talk: Talk) -> bool:
@@ -305,7 +311,7 @@ class Stage:
                 await self._judge(store, talk, patience, lost, doubled)
         finally:
             await store.close()
-        self._judge_senders()
+        await self._judge_senders()
         assert (dict(lost), dict(doubled)) == ({}, {})
         return {
             "in": sum(len(talk.texts_in) for talk in self.talks), "out": sum(len(talk.accepted) for talk in self.talks)
@@ -335,9 +341,24 @@ class Stage:
             texts.update(each.message.text for each in found)
         return texts
 
-    def _judge_senders(self) -> None:
-        """From the regions' own words: no two ran an account at once, and generations only grew."""
+    async def _judge_senders(self) -> None:
+        """No region sent after another one had acquired the account; and generations only grew. From the ledger."""
         for talk in self.talks:
             acquired = [each for each in self.events("lease_acquired") if each.account == talk.account]
             generations = [each.line["generation"] for each in acquired]
             assert generations == sorted(set(generations)), generations
+            ledger = await self.emulator.call("GET", f"/control/ledger?number={talk.number.removeprefix('+')}")
+            devices = {device: name for name, each in talk.devices.items() for device in each}
+            for at, device in self._sends(ledger, talk):
+                holders = [each.region for each in acquired if each.at <= at]
+                sender = devices[device]
+                assert holders[-1] == sender, f"{sender} sent at {at:.3f}, {holders[-1]} ran the account then"
+
+    @staticmethod
+    def _sends(ledger: Mapping[str, Any], talk: Talk) -> list[tuple[float, int]]:
+        """When, in Unix seconds, the server acknowledged each message of a linked device of the account."""
+        digits = talk.number.removeprefix("+")
+        own = [each for each in ledger["messages"] if each["from"] == digits and each["from_device"]]
+        sends = [(each["accepted"], each["from_device"]) for each in own if each["accepted"] is not None]
+        assert sends or not talk.accepted, "the ledger knows of no send"
+        return sends

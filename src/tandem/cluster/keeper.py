@@ -88,7 +88,6 @@ class Keeper:
         self._leaving: dict[AccountId, InstanceId] = {}
         self._given_up: dict[AccountId, int] = {}
         self._writing = asyncio.Lock()
-        self._moved_at = -inf
         self._fenced_at = -inf
         self._news = asyncio.Event()
         self._renewed = asyncio.Event()
@@ -155,7 +154,6 @@ class Keeper:
             spread=self.me.spread,
             fitness=self._ports.fitness(),
             given_up=self._given_up,
-            moved_at=self._moved_at,
         )
 
     # Its own tasks
@@ -328,8 +326,6 @@ class Keeper:
     def _begin_leaving(self, leave: Leave) -> None:
         if leave.account in self._leaving or leave.account not in self._held:
             return
-        if leave.balance:
-            self._moved_at = self._clock.monotonic()
         self._spawn(self.leave(leave.account, leave.to, leave.reason))
 
     async def leave(self, account: AccountId, to: InstanceId, reason: str) -> None:

@@ -78,7 +78,6 @@ class Outlook:
         spread: bool,
         fitness: Mapping[AccountId, Fitness],
         given_up: Mapping[AccountId, int],
-        moved_at: float,
     ) -> View:
         return View(
             me=self._me,
@@ -92,7 +91,6 @@ class Outlook:
             fitness=fitness,
             unfit_since=self._unfit(fitness),
             given_up=given_up,
-            moved_at=moved_at,
         )
 
     def _with_those_without(self, accounts: Iterable[AccountId]) -> dict[AccountId, Known]:

@@ -18,7 +18,7 @@ the ``margin``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import blake2s
@@ -93,7 +93,7 @@ class View:
 
     ``fitness`` is its own, as it is now; ``unfit_since`` says since when an account has been less than online here.
     ``given_up``: generations that it has begun to let go; nobody knows when the meeting place does it, so they are no
-    right any more, whatever the lease says. ``moved_at``: when an account was last moved for balance.
+    right any more, whatever the lease says.
     """
 
     me: InstanceId
@@ -107,7 +107,6 @@ class View:
     fitness: Mapping[AccountId, Fitness] = field(default_factory=dict)
     unfit_since: Mapping[AccountId, float] = field(default_factory=dict)
     given_up: Mapping[AccountId, int] = field(default_factory=dict)
-    moved_at: float = -inf
 
 
 class Standing(Enum):
@@ -129,12 +128,11 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Hand this lease on; ``to`` NOBODY: to whoever comes. ``balance``: although all is well here."""
+    """Hand this lease on; ``to`` NOBODY: to whoever comes."""
 
     account: AccountId
     to: InstanceId
     reason: str
-    balance: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +201,11 @@ def decide(view: View, now: float, limits: Limits) -> Plan:
             leave, later = _leave(view, account, known, now, limits)
             leaves += [leave] if leave else []
             again.append(later)
-    return Plan(takes, _one_for_balance(leaves), frozenset(looks), min(again, default=inf))
+    if view.spread and not leaves:
+        leave, later = _for_balance(view, now, limits)
+        leaves += [leave] if leave else []
+        again.append(later)
+    return Plan(takes, leaves, frozenset(looks), min(again, default=inf))
 
 
 def best_other(view: View, account: AccountId, now: float, limits: Limits) -> InstanceId:
@@ -292,25 +294,28 @@ def _leave(view: View, account: AccountId, known: Known, now: float, limits: Lim
         when = max(known.seen_at + limits.dwell, view.unfit_since.get(account, now) + limits.patience)
         reason = f"no session of it is online here, {view.members[others[0].instance].instance.name} has one"
         return (Leave(account, others[0].instance, reason), inf) if when <= now else (None, when)
-    return _for_balance(view, account, known, now, limits) if view.spread else (None, inf)
+    return None, inf
 
 
-def _for_balance(
-    view: View, account: AccountId, known: Known, now: float, limits: Limits
-) -> tuple[Leave | None, float]:
-    first = _candidates(view, account, now, limits)[:1]
-    if not first or first[0].instance == view.me:
-        return None, inf
-    home = view.members[first[0].instance]
-    when = max(home.since + limits.settle, known.seen_at + limits.settle, view.moved_at + limits.pause)
-    if when > now:
-        return None, when
-    return Leave(account, home.instance.id, f"{home.instance.name} is its place while all are there", balance=True), inf
+def _for_balance(view: View, now: float, limits: Limits) -> tuple[Leave | None, float]:
+    """Return one account to move to its place, if it is this instance's turn, or when that may be.
 
-
-def _one_for_balance(leaves: Iterable[Leave]) -> list[Leave]:
-    urgent = [leave for leave in leaves if not leave.balance]
-    return urgent + [leave for leave in leaves if leave.balance][:1]
+    All see the same accounts out of place, in the same order; one moves after the other, each by its holder.
+    """
+    latest, turn = max((known.seen_at for known in view.leases.values()), default=now), 0
+    for account in sorted(view.leases):
+        holder = view.leases[account].lease.holder
+        stands, _ = standing(view, view.leases[account], now, limits)
+        home = next(iter(_candidates(view, account, now, limits)), None)
+        if stands not in {Standing.MINE, Standing.HELD} or home is None or home.instance == holder:
+            continue
+        turn += 1
+        if stands is Standing.MINE:
+            member = view.members[home.instance]
+            when = max(member.since + limits.settle, latest + turn * limits.pause)
+            reason = f"{member.instance.name} is its place while all are there"
+            return (Leave(account, home.instance, reason), inf) if when <= now else (None, when)
+    return None, inf
 
 
 def _fitness(instance: Instance, account: AccountId) -> Fitness:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 import pytest_asyncio
@@ -52,6 +53,7 @@ async def test_a_lost_session_moves_the_account_to_the_other_region(stage: Stage
             os.kill(host.pid, signal.SIGKILL)
         other = "backup" if sender == "primary" else "primary"
         await stage.run_by(talk, other, 10)
+        await stage.until(partial(stage.events, "lease_acquired", killed), 2, "the log says so, too")
         took.append(stage.events("lease_acquired", killed)[0].at - killed)
     print("session lost, account run by the other region after", [f"{each * 1000:.0f} ms" for each in sorted(took)])
     assert max(took) < 2.0

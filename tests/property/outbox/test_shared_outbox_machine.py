@@ -34,13 +34,12 @@ INSTANCES = st.sampled_from([0, 1])
 
 @dataclass
 class Sent:
-    """The truth about one message. ``calling``: the instance whose library is at it, since which generation."""
+    """The truth about one message. ``calling``: the instance whose library is at it."""
 
     row: OutboxRow
     order: int
     calling: int | None = None
     at_server: int = 0
-    proven: bool = False  # to somebody
     cancelled: bool = False
 
     @property
@@ -58,6 +57,9 @@ class SharedOutboxMachine(RuleBasedStateMachine):
         self.holder: int | None = None
         self.scene = self.run(self._begin)
         self.instances: list[Instance] = [self.scene.here, self.scene.there]
+        for chat in CHATS:
+            self.accept(at=1, chat=chat, key=None)
+        self._acquire(0)
 
     async def _begin(self) -> Scene:
         scene = Scene(Path(self.folder.name))
@@ -115,10 +117,10 @@ class SharedOutboxMachine(RuleBasedStateMachine):
             instance.rights.clear()
 
     def _calls_end(self, at: int | None) -> None:
-        """A call that nobody waits for any more may have reached the server: who is odd does."""
+        """A call that nobody waits for any more may have reached the server: who is even does."""
         for sent in self.truth.values():
             if sent.calling is not None and sent.calling == at:
-                sent.at_server += sent.order % 2
+                sent.at_server += 1 - sent.order % 2
                 sent.calling = None
 
     @precondition(lambda self: self.holder is not None)
@@ -131,22 +133,28 @@ class SharedOutboxMachine(RuleBasedStateMachine):
             self.run(work)
 
     @precondition(lambda self: self.holder is not None)
-    @rule(data=st.data(), lose=st.booleans())
-    def a_call_begins(self, data: st.DataObject, lose: bool) -> None:  # noqa: FBT001 - hypothesis's
+    @rule(lose=st.booleans(), taken_over=st.booleans(), at=INSTANCES)
+    def calls_begin(self, lose: bool, taken_over: bool, at: int) -> None:  # noqa: FBT001 - hypothesis's
+        """All that may go is begun; perhaps it is interrupted by a takeover at once."""
         instance = self.instances[self.holder or 0]
-
-        async def look() -> list[OutboxRow]:
-            try:
-                return await instance.sendable()
-            except Transient:
-                return []
-
-        rows = self.run(look)
-        assert len({row.chat for row in rows}) == len(rows)
-        if not rows:
-            return
-        row = data.draw(st.sampled_from(rows))
         instance.weather.lose = int(lose)
+        for row in self.run(lambda: self._sendable(instance)):
+            self._call(row)
+        if taken_over:
+            self.run(lambda: self._end_lease("lost"))
+            self._acquire(at)
+
+    async def _sendable(self, instance: Instance) -> list[OutboxRow]:
+        try:
+            rows = await instance.sendable()
+        except Transient:
+            return []
+        assert len({row.chat for row in rows}) == len(rows)
+        return rows
+
+    def _call(self, row: OutboxRow) -> bool:
+        """Claim a message at the holder; what is claimed is as good as sent."""
+        instance = self.instances[self.holder or 0]
 
         async def claim() -> OutboxRow | None:
             try:
@@ -156,13 +164,14 @@ class SharedOutboxMachine(RuleBasedStateMachine):
 
         claimed = self.run(claim)
         if claimed is None:
-            return
+            return False
         sent = self.truth[row.id]
         assert sent.at_server == 0  # the one thing that must never be
         assert sent.calling is None
         assert not sent.cancelled
         assert claimed.secret == sent.row.secret
         sent.calling = self.holder
+        return True
 
     @precondition(lambda self: any(sent.calling is not None for sent in self.truth.values()))
     @rule(data=st.data(), reaches=st.booleans(), answered=st.booleans())
@@ -173,7 +182,6 @@ class SharedOutboxMachine(RuleBasedStateMachine):
         outcome = (SendOutcome.ACCEPTED if reaches else SendOutcome.NOT_SENT) if answered else SendOutcome.UNKNOWN
         result = SendResult(outcome, sent.message_id if outcome is SendOutcome.ACCEPTED else "")
         self.run(lambda: self.instances[at or 0].shared.claiming.record(sent.row.id, result))
-        sent.proven |= outcome is SendOutcome.ACCEPTED
 
     @precondition(lambda self: any(sent.at_server for sent in self.truth.values()))
     @rule(data=st.data(), at=INSTANCES, what=st.sampled_from(["echo", "delivered", "read"]))
@@ -220,7 +228,7 @@ class SharedOutboxMachine(RuleBasedStateMachine):
             assert sent.calling is None
             sent.cancelled = True
 
-    @rule(at=INSTANCES, cut=st.booleans())
+    @rule(at=INSTANCES, cut=st.sampled_from([False, False, True]))
     def the_weather_changes(self, at: int, cut: bool) -> None:  # noqa: FBT001 - hypothesis's
         self.instances[at].weather.cut = cut
 
@@ -268,22 +276,26 @@ class SharedOutboxMachine(RuleBasedStateMachine):
         self.run(lambda: self.instances[0].acquire(self.generation))
         self.holder = 0
         for _ in range(len(self.truth) + 2):
+            for row in self.run(lambda: self._sendable(self.instances[0])):
+                assert self._call(row)
+                self._calls_end_well(self.truth[row.id])
             self.run(lambda: asyncio.sleep(40))
             for sent in self.truth.values():
                 if sent.at_server:
                     self.run(lambda sent=sent: self.instances[0].echo(sent.row, sent.message_id))  # type: ignore[misc]
                 elif sent.calling is None:
                     self._send_again(sent)
-            for row in self.run(self.instances[0].sendable):
-                assert not self.truth[row.id].at_server
-                self.run(lambda row=row: self.instances[0].send(row, message_id=self.truth[row.id].message_id))  # type: ignore[misc]
-                self.truth[row.id].at_server += 1
         self.run(lambda: asyncio.sleep(40))
         for sent in self.truth.values():
             row = self.scene.ground.rows[ACCOUNT, sent.row.id].row
             assert row.state not in OPEN
             assert sent.at_server == (row.state in PROVEN), row.state
             assert sent.at_server or sent.cancelled
+
+    def _calls_end_well(self, sent: Sent) -> None:
+        result = SendResult(SendOutcome.ACCEPTED, sent.message_id)
+        self.run(lambda: self.instances[0].shared.claiming.record(sent.row.id, result))
+        sent.calling, sent.at_server = None, sent.at_server + 1
 
     async def _stop(self) -> None:
         for instance in self.instances:

@@ -133,7 +133,7 @@ async def test_once_sent_from_here_its_own_key_store_counts_and_only_for_its_own
     await stage.queue.outbox.mark_sending(row.id, Slot.PRIMARY)
     await stage.queue.outbox.record(row.id, SendResult(SendOutcome.UNKNOWN))
     stage.devices.departed, stage.devices.online = {"3EB0AA"}, {}
-    stage.devices.host_started_at = lambda slot: None  # type: ignore[method-assign,assignment]  # noqa: ARG005
+    stage.devices.host_started_at = lambda slot: None  # type: ignore[method-assign]  # noqa: ARG005
     await stage.look(60)
     assert await stage.state(row) == (OutboxState.UNKNOWN, 2)  # one of two attempts left from here: it may have arrived
     stage.devices.departed = set()

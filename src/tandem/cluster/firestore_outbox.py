@@ -7,8 +7,8 @@ to. Watching costs one read for each open document as it begins, and one for eac
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from google.cloud.firestore_v1 import types
@@ -93,13 +93,15 @@ class FirestoreRows:
     async def change(self, row: OutboxRow, expected: Version, stamp: Stamp, timeout: float) -> Version:
         return await self._commit([documents.change(self._names, row, expected, stamp)], timeout)
 
-    async def watch(self, accounts: Sequence[AccountId]) -> AsyncIterator[Change]:
+    async def watch(self, accounts: Sequence[AccountId]) -> AsyncGenerator[Change, None]:
         sights = {number: Sight(account) for number, account in enumerate(accounts, 1)}
+        stream: Any = self._client.listen([self._target(*each) for each in enumerate(accounts, 1)])
         try:
-            async for answer in self._client.listen([self._target(*each) for each in enumerate(accounts, 1)]):
-                for change in [sight.told(answer, number) for number, sight in sights.items()]:
-                    if change is not None:
-                        yield change
+            async with aclosing(stream):
+                async for answer in stream:
+                    for change in [sight.told(answer, number) for number, sight in sights.items()]:
+                        if change is not None:
+                            yield change
         except Refused as refusal:
             raise refusal.verdict.unavailable() from None
 

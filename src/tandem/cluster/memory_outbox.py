@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tandem.cluster.outbox_documents import in_milliseconds
@@ -98,7 +98,7 @@ class MemoryRows:
         _answered(lost=lost)
         return version
 
-    async def watch(self, accounts: Sequence[AccountId]) -> AsyncIterator[Change]:
+    async def watch(self, accounts: Sequence[AccountId]) -> AsyncGenerator[Change, None]:
         told: dict[AccountId, dict[str, Version]] = {}
         while True:
             commits = self._ground.commits

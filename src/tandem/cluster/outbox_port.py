@@ -6,7 +6,7 @@ a message of which something is still to become; every change of it names the st
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -83,9 +83,10 @@ class SharedRows(Protocol):
         """Let a document say what the row says. Raises LostRace if it is not in the expected state any more."""
         ...
 
-    def watch(self, accounts: Sequence[AccountId]) -> AsyncIterator[Change]:
+    def watch(self, accounts: Sequence[AccountId]) -> AsyncGenerator[Change, None]:
         """Yield all open documents of each account once, then what changes, until it raises StoreUnavailable.
 
-        A stream may die silently: nothing safe may hang on a change being seen.
+        A stream may die silently: nothing safe may hang on a change being seen. Close it when it is not followed to
+        its end.
         """
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 
 import structlog
 
@@ -77,9 +78,10 @@ class Watch:
 
     async def _follow(self, accounts: Sequence[AccountId]) -> None:
         try:
-            async for change in self._shared.watch(accounts):
-                await self._take(change)
-                self._failures = 0
+            async with aclosing(self._shared.watch(accounts)) as changes:
+                async for change in changes:
+                    await self._take(change)
+                    self._failures = 0
         except TandemError as error:
             self._failures += 1
             if self._failures == 1:

@@ -175,38 +175,39 @@ def _absorb(connection: sqlite3.Connection, news: News, generation: int, now: fl
     kept = _kept(connection, news.row.id)
     act = decide(news.document, None if kept is None else kept.local, generation)
     if act in {Act.IMPORT_QUEUED, Act.IMPORT_UNKNOWN}:
-        return Taken(act, _import(connection, news.row, now))
+        return Taken(act, _import(connection, news.row, _as_here(news.row, act, now), now))
     if kept is None or act is Act.STALE:
         return Taken(act)
     if act in {Act.ADOPT, Act.ADOPT_UNKNOWN}:
-        return Taken(act, _take_over(connection, kept.row, news.row, now))
+        return Taken(act, _take_over(connection, kept.row, news.row, _as_here(news.row, act, now), now))
     connection.execute(SQL["has_moved" if act is Act.MIRROR_UP else "has_document"], (kept.row.id,))
     return Taken(act)
 
 
-def _import(connection: sqlite3.Connection, row: OutboxRow, now: float) -> Move:
+def _import(connection: sqlite3.Connection, document: OutboxRow, row: OutboxRow, now: float) -> Move:
     """A row that this instance answers for from now on; what it changes has to be written to the document."""
-    taken = _in_doubt(row, now)
-    rows.insert(connection, taken, IN_STEP + (taken.state is not row.state))
-    move = rows.with_early_evidence(connection, taken, now)
-    return Move(row, move.after)
+    rows.insert(connection, row, IN_STEP + (row.state is not document.state))
+    return Move(document, rows.with_early_evidence(connection, row, now).after)
 
 
-def _take_over(connection: sqlite3.Connection, row: OutboxRow, document: OutboxRow, now: float) -> Move:
-    taken = _in_doubt(document, now)
-    message_id = taken.message_id or row.message_id
-    mark = IN_STEP + (taken.state is not document.state or message_id != document.message_id)
-    adopted = _adopt(connection, row, replace(taken, message_id=message_id), mark)
-    return Move(row, rows.with_early_evidence(connection, adopted.after, now).after)
+def _take_over(
+    connection: sqlite3.Connection, before: OutboxRow, document: OutboxRow, row: OutboxRow, now: float
+) -> Move:
+    row = replace(row, message_id=row.message_id or before.message_id)
+    equal = (row.state, row.message_id) == (document.state, document.message_id)
+    _adopt(connection, before, row, IN_STEP + (not equal))
+    return Move(before, rows.with_early_evidence(connection, row, now).after)
 
 
-def _in_doubt(row: OutboxRow, now: float) -> OutboxRow:
-    """The document's row as it is here: another instance's call is over, and its attempts are none of our devices'."""
-    row = replace(row, foreign_since=0.0, foreign_attempts=row.attempts)
+def _as_here(document: OutboxRow, act: Act, now: float) -> OutboxRow:
+    """The document's row as it is here. Attempts until now are none that our devices' key stores answer for."""
+    row = replace(document, foreign_since=0.0, foreign_attempts=document.attempts)
+    if act not in {Act.IMPORT_UNKNOWN, Act.ADOPT_UNKNOWN}:
+        return row
     if row.state is OutboxState.SENDING:
         row = rows.moved(row, Input.RESTARTED, now)
         row = replace(row, reason=INTERRUPTED, foreign_attempts=row.attempts)
-    return replace(row, foreign_since=now) if row.state is OutboxState.UNKNOWN else row
+    return replace(row, foreign_since=now)
 
 
 def _adopt(connection: sqlite3.Connection, before: OutboxRow, after: OutboxRow, mark: int) -> Move:

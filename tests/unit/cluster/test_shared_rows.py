@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -168,8 +169,9 @@ async def test_a_watch_tells_all_and_then_what_changes(two: tuple[SharedRows, Sh
     told: asyncio.Queue[Change] = asyncio.Queue()
 
     async def watch() -> None:
-        async for change in two[1].watch([ACCOUNT, OTHER]):
-            await told.put(change)
+        async with aclosing(two[1].watch([ACCOUNT, OTHER])) as changes:
+            async for change in changes:
+                await told.put(change)
 
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(watch())

@@ -8,6 +8,9 @@ from tandem.policy.reconciliation import Action, Evidence, judge
 
 EVIDENCE = st.builds(Evidence, st.floats(0.0, 1e6), st.booleans(), st.booleans(), st.floats(0.0, 1e6))
 ANY = st.builds(Evidence, st.floats(0.0, 1e6), st.booleans(), st.booleans(), st.floats(0.0, 1e6), st.booleans())
+FOREIGN = st.builds(
+    Evidence, st.floats(0.0, 1e6), st.booleans(), st.just(True), st.floats(0.0, 1e6), st.just(False), st.just(True)
+)
 PATIENCE = 5.0
 
 
@@ -44,3 +47,11 @@ def test_what_is_to_be_parked_never_goes_again_by_itself(evidence: Evidence) -> 
 def test_what_changes_nothing_when_repeated_is_repeated_without_a_proof() -> None:
     hanging = Evidence(0.0, call_over=False, left=True, partner_watched=0.0, repeatable=True)
     assert judge(hanging, PATIENCE).action is Action.SEND_AGAIN
+
+
+@given(FOREIGN)
+def test_what_another_instance_sent_goes_again_only_if_a_device_here_would_have_seen_it(evidence: Evidence) -> None:
+    judgement = judge(evidence, PATIENCE)
+    assert judgement.action in {Action.WAIT, Action.SEND_AGAIN}  # there is no host here that could be ended for it
+    seen = evidence.call_over and evidence.partner_watched >= PATIENCE
+    assert (judgement.action is Action.SEND_AGAIN) is seen

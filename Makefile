@@ -44,11 +44,22 @@ format: $(VENV)/.dev ## put the code into its one format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-QUICK := tests/unit tests/property tests/architecture tests/simulation
-test: lint ## lint, then every test: the quick ones beside those with real processes, which mostly wait
-	@$(BIN)/pytest $(QUICK) >$(VENV)/quick.log 2>&1 & quick=$$!; trap "kill $$quick" INT TERM; \
-	$(BIN)/pytest $(QUICK:%=--ignore=%); real=$$?; \
-	wait $$quick; status=$$?; cat $(VENV)/quick.log; exit $$((status || real))
+# Groups of tests that run beside one another, for those with real processes mostly wait. The faults are timed: they come
+# when the quick ones, which want a core, are through. `rest` is what no group names.
+faults  := tests/unit tests/property tests/architecture tests/simulation \
+           tests/integration/faults tests/integration/wa_emulator tests/integration/whatsapp
+crash   := tests/crash tests/browser tests/incidents tests/security
+cluster := $(wildcard tests/integration/cluster)
+rest    := tests $(patsubst %,--ignore=%,$(faults) $(crash) $(cluster))
+GROUPS  := faults crash rest $(if $(cluster),cluster)
+.PHONY: $(GROUPS:%=test-%)
+
+test: lint ## lint, then every test
+	@echo "tests: $(GROUPS), beside one another; each shows what it did when it has ended"
+	@$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=$(words $(GROUPS)) $(GROUPS:%=test-%)
+
+$(GROUPS:%=test-%): test-%: $(VENV)/.dev
+	@$(BIN)/pytest $($*)
 
 bench: $(VENV)/.dev ## ratios, measured side by side in one run
 	@$(BIN)/pytest tests/bench -m bench -s

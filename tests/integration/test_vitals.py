@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -14,10 +15,12 @@ import pytest
 from integration.test_end_to_end import _send, _shown, _stored, _until
 from tandem.demo.options import DemoOptions
 from tandem.demo.scene import Scene
+from tandem.settings import SessionSettings
 
 pytestmark = pytest.mark.timeout(120)
 INTERVAL = 2.0
 DEVICE = {"primary": 1, "backup": 2}
+QUIET_ACCOUNTS = int(os.environ.get("QUIET_ACCOUNTS", "5"))
 
 
 @pytest.fixture
@@ -130,6 +133,23 @@ async def test_a_silent_stall_of_the_active_is_found_without_any_traffic(scene: 
     found = await _moved_after(scene, time.time(), 0)
     print(f"stall without traffic: role moved after {found:.2f} s")
     assert found < INTERVAL + 2.5
+
+
+async def test_a_silent_stall_is_found_at_the_usual_interval_whenever_it_begins() -> None:
+    """Several accounts that nobody writes to, each struck at another moment between two pings."""
+    usual = SessionSettings().ping_interval
+    async with Scene(DemoOptions(accounts=QUIET_ACCOUNTS), lambda _sentence: None) as scene:
+        await scene.link_everybody()
+        struck: dict[str, float] = {}
+        for actor in reversed(scene.actors):  # their pings follow one another as they were linked
+            await asyncio.sleep(usual / QUIET_ACCOUNTS)
+            await scene.emulator.fault("stall", number=actor.number, device=DEVICE["primary"], seconds=60)
+            struck[actor.account] = time.time()
+        await _until(lambda: struck.keys() <= {move.account for move in scene.log.moves}, usual + 10)
+        found = sorted(move.at - struck[move.account] for move in scene.log.moves)
+        print(f"stall without traffic, pinged every {usual:g} s: role moved after", *(f"{each:.2f}" for each in found))
+        assert len(found) == QUIET_ACCOUNTS
+        assert found[-1] <= usual + 2.5
 
 
 async def test_a_silent_stall_of_the_active_is_found_sooner_with_traffic() -> None:

@@ -11,7 +11,7 @@ from math import inf
 from typing import Any
 
 from simulation.noise import Line
-from support.devices import TwinDevice, TwinDevices
+from support.devices import LOGGED_IN, TwinDevice, TwinDevices
 from support.virtual_time import SeededRandom, VirtualClock
 from tandem.errors import NotOnline
 from tandem.model import signals
@@ -45,7 +45,7 @@ class NoisyDevice(TwinDevice):
     missed: int = 0
 
     def comes_online(self) -> None:
-        self.says(signals.Started(self.pid, paired=True, keep_alive=self.timings[2]), signals.Connected())
+        self.says(signals.Started(self.pid, paired=True, keep_alive=self.timings[2]), *LOGGED_IN)
         self._wait()
 
     def _wait(self) -> None:

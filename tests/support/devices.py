@@ -18,6 +18,8 @@ from tandem.model.signals import Signal
 from tandem.model.states import Slot
 from tandem.whatsapp.port import DeviceListener, DeviceSpec
 
+LOGGED_IN: tuple[Signal, ...] = (signals.SyncCompleted(0), signals.Connected())
+
 
 @dataclass
 class TwinDevice:
@@ -37,6 +39,10 @@ class TwinDevice:
     def says(self, *news: Signal) -> None:
         for item in news:
             self.listener.signal(item)
+
+    def logs_in(self) -> None:
+        """Come online: logged in, and nothing (more) of what arrived meanwhile is to come."""
+        self.says(*LOGGED_IN)
 
     def dies(self, code: int = -9, reason: str = "killed") -> None:
         self.alive = False

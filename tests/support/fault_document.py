@@ -44,7 +44,8 @@ def walk(row: Row, limits: machine.Limits = _LIMITS) -> Sequence[Step]:
 def _steps(row: Row, limits: machine.Limits) -> Iterator[Step]:
     session = machine.Session(row.begins, since=_LONG_AGO, paired=True)
     if row.begins is not SessionState.ONLINE:
-        session = replace(session, since=_NOW, deadline=_NOW + limits.connect_timeout)
+        announced = row.begins is SessionState.SYNCING
+        session = replace(session, since=_NOW, deadline=_NOW + limits.connect_timeout, syncing=announced)
     active, now = Slot.PRIMARY, _NOW
     for heard in row.heard:
         news = heard.input if isinstance(heard, Later) else heard

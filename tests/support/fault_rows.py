@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from support.devices import LOGGED_IN
 from tandem.model import signals
 from tandem.model.states import SessionState
 from tandem.policy import divergence
@@ -23,9 +24,9 @@ MATRIX = "tests/integration/faults/test_every_fault.py"
 PASSES = machine.Expired()
 """In ``heard``: nothing comes, and the state's own deadline passes."""
 
-_CUT, _BACK = signals.Disconnected(), signals.Connected()
-_OWN_RETRY = (_CUT, _BACK)
-_NEW_HOST = (PASSES, _BACK)
+_CUT, _BACK = signals.Disconnected(), LOGGED_IN
+_OWN_RETRY = (_CUT, *_BACK)
+_NEW_HOST = (PASSES, *_BACK)
 _REFUSED = signals.ConnectFailed
 _SUSPECT, _PING, _ANSWER = (
     SessionSettings().suspect_after,
@@ -196,7 +197,7 @@ ROWS = (
         "stream-error-515",
         "stream error 515 (restart, as after a pairing)",
         (_fault("stream_error", code=515),),
-        (_BACK,),
+        _BACK,
         "",
         moves=False,
     ),
@@ -364,7 +365,7 @@ ROWS = (
             f"login-{reason}",
             f"login refused with {reason}, once",
             _login(reason),
-            (_CUT, _CUT, Later(2.0, _BACK)),
+            (_CUT, _CUT, *(Later(2.0, _BACK[0]), *_BACK[1:])),
             "reconnecting (waiting connecting )?online",
             back=6.0,
         )
@@ -446,7 +447,7 @@ ROWS = (
         "duel",
         "somebody else connects with the device's keys again and again",
         None,
-        (*(signals.Replaced(), PASSES, _BACK) * 3, signals.Replaced()),
+        (*(signals.Replaced(), PASSES, *_BACK) * 3, signals.Replaced()),
         "(conflict connecting online ){3}parked",
         ends=End.RESTART,
         test="tests/integration/faults/test_conflict_duel.py",

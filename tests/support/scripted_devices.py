@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from support.devices import TwinDevice, TwinDevices
+from support.devices import LOGGED_IN, TwinDevice, TwinDevices
 from tandem.model import signals
 from tandem.model.signals import Signal
 from tandem.whatsapp.port import DeviceListener, DeviceSpec
@@ -17,7 +17,7 @@ Answer = Iterable[tuple[float, Signal]]
 
 def accepted(_device: TwinDevice) -> Answer:
     """The login succeeds."""
-    return [(LOGIN_SECONDS, signals.Connected())]
+    return [(LOGIN_SECONDS, signal) for signal in LOGGED_IN]
 
 
 def unreachable(_device: TwinDevice) -> Answer:

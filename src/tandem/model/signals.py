@@ -46,7 +46,7 @@ class PairFailed:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """Logged in; offline messages have been delivered before this."""
+    """Logged in. Word of the offline messages comes shortly before or after this."""
 
 
 @dataclass(frozen=True, slots=True)

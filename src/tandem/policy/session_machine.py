@@ -160,6 +160,8 @@ def _expired(session: Session, now: float, chance: float, limits: Limits, admiss
         case S.WAITING | S.CONFLICT | S.BANNED:
             text = {S.WAITING: "trying again", S.CONFLICT: "taking the keys back", S.BANNED: "the ban has ended"}
             return _log_in(session, text[session.state], now, limits, admission)
+        case S.SYNCING if not session.syncing:
+            return _online(session, now, "online: no offline messages were announced")
         case S.SYNCING:
             reason = "offline messages announced but not completed in time"
             return _recycle(session, reason, now, chance, limits)
@@ -244,22 +246,13 @@ def _replaced(session: Session, now: float, chance: float, limits: Limits) -> De
     return Decision(moved, (Effect.STOP_HOST,), f"conflict: {reason}; taking them back in {wait:.1f} s")
 
 
-def _link(  # noqa: C901, PLR0911 - a table, one row a return
+def _link(  # noqa: PLR0911 - a table, one row a return
     session: Session, signal: Input, now: float, chance: float, limits: Limits
 ) -> Decision:
     """The condition of the connection."""
     match signal:
-        case signals.SyncPreviewed() if session.state not in {S.ONLINE, S.DEGRADED}:
-            return Decision(replace(session, syncing=True))
-        case signals.SyncCompleted() if session.state is S.SYNCING:
-            return _online(replace(session, syncing=False), now)
-        case signals.SyncCompleted():
-            return Decision(replace(session, syncing=False))
-        case signals.Connected() if session.syncing:
-            reason = "receiving what arrived while offline"
-            return Decision(_moved(session, S.SYNCING, reason, now, limits.sync_timeout), (), reason)
-        case signals.Connected() if session.state is not S.ONLINE:
-            return _online(session, now)
+        case signals.SyncPreviewed() | signals.SyncCompleted() | signals.Connected() if session.state is not S.ONLINE:
+            return _catching_up(session, signal, now, limits)
         case Unwell(reason=reason) if session.state.connected and not session.unwell:
             unwell = _moved(_settled(session, now, limits), S.DEGRADED, reason, now, limits.unwell_grace)
             return Decision(replace(unwell, unwell=True), (), reason)
@@ -272,7 +265,30 @@ def _link(  # noqa: C901, PLR0911 - a table, one row a return
         case signals.Disconnected() if session.state in {S.ONLINE, S.DEGRADED, S.SYNCING}:
             lost = _moved(_settled(session, now, limits), S.RECONNECTING, "connection lost", now, limits.library_retry)
             return Decision(lost, (), "connection lost: the library tries again by itself")
+        case signals.Disconnected():
+            return Decision(replace(session, synced=False))
     return Decision(session)
+
+
+def _catching_up(session: Session, signal: Input, now: float, limits: Limits) -> Decision:
+    """Logged in is not online: what arrived meanwhile is announced, comes, and is said to be complete.
+
+    The library tells of the login and of the announcement from two threads, in either order. So a login waits for
+    word of the offline messages too, and goes on without only if there is none for ``sync_grace``.
+    """
+    match signal:
+        case signals.SyncPreviewed():
+            deadline = now + limits.sync_timeout if session.state is S.SYNCING else session.deadline
+            return Decision(replace(session, syncing=True, synced=False, deadline=deadline))
+        case signals.SyncCompleted() if session.state is not S.SYNCING:
+            return Decision(replace(session, syncing=False, synced=True))
+        case signals.Connected() if session.state is S.SYNCING:
+            return Decision(session)
+        case signals.Connected() if not session.synced:
+            reason = "receiving what arrived while offline"
+            lasts = limits.sync_timeout if session.syncing else limits.sync_grace
+            return Decision(_moved(session, S.SYNCING, reason, now, lasts), (), reason)
+    return _online(session, now)
 
 
 def _ping_missed(session: Session, errors: int, now: float, chance: float, limits: Limits) -> Decision:
@@ -294,8 +310,8 @@ def _degraded(session: Session, reason: str, now: float, limits: Limits) -> Deci
     return Decision(moved, (), reason)
 
 
-def _online(session: Session, now: float) -> Decision:
-    return Decision(_moved(session, S.ONLINE, "", now), (), "online")
+def _online(session: Session, now: float, sentence: str = "online") -> Decision:
+    return Decision(_moved(session, S.ONLINE, "", now), (), sentence)
 
 
 def _recycle(
@@ -351,6 +367,7 @@ def _moved(session: Session, state: S, reason: str, now: float, lasts: float = 0
         deadline=now + lasts if lasts else 0.0,
         unwell=False,
         syncing=session.syncing and state in {S.CONNECTING, S.SYNCING, S.RECONNECTING},
+        synced=False,
         stalled=False,
         held=False,
     )

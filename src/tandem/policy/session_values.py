@@ -15,11 +15,13 @@ from tandem.policy.intensity import Window
 class Limits:
     """Durations in seconds; see SessionSettings for the meaning of each. ``lease_held``: the keys are provably ours.
 
-    ``hurries`` recycles within ``conflict_period`` may be made at once because nobody of the pair was well.
+    ``sync_timeout`` is for offline messages that were announced, ``sync_grace`` for their announcement. ``hurries``
+    recycles within ``conflict_period`` may be made at once because nobody of the pair was well.
     """
 
     connect_timeout: float = 30.0
     sync_timeout: float = 30.0
+    sync_grace: float = 2.0
     library_retry: float = 3.0
     degraded_timeout: float = 15.0
     unwell_grace: float = 2.0
@@ -41,6 +43,7 @@ class Limits:
 class Session:
     """A slot's session. Times are monotonic seconds; ``deadline`` 0 means that the state is at rest.
 
+    ``syncing``: offline messages were announced and are not complete; ``synced``: they are, before the login was told.
     ``stalled``: degraded because an answer is missing, so that a new connection may help at once. ``held``: waiting
     because the fleet holds all logins.
     """
@@ -51,6 +54,7 @@ class Session:
     deadline: float = 0.0
     paired: bool = False
     syncing: bool = False
+    synced: bool = False
     unwell: bool = False
     stalled: bool = False
     held: bool = False

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[2] / "src"
-PATIENCE = 15.0
+PATIENCE = 40.0  # a first login makes 812 prekeys: seconds of work where others want the cores, too
 
 
 class Library:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.devices import LOGGED_IN
 from tandem.model import signals
 from tandem.model.states import SessionState
 from tandem.policy import session_machine as machine
@@ -82,7 +83,13 @@ def _run(*inputs: machine.Input, paired: bool = True, now: float = 100.0) -> Ses
 
 
 def _online() -> Session:
-    return _run(machine.Start(), signals.Started(1, paired=True), signals.Connected())
+    return _run(machine.Start(), signals.Started(1, paired=True), *LOGGED_IN)
+
+
+def _logged_in(session: Session, now: float) -> Session:
+    for signal in LOGGED_IN:
+        session = decide(session, signal, now, 0.5, LIMITS).session
+    return session
 
 
 def _check(before: Session, event: machine.Input, now: float, chance: float, admission: Admission) -> Session:
@@ -178,6 +185,40 @@ def test_online_waits_for_an_announced_offline_sync() -> None:
     assert decide(syncing, signals.SyncCompleted(3), 101.0, 0.0, LIMITS).session.state is SessionState.ONLINE
 
 
+OFFLINE_SYNC = (signals.SyncPreviewed(3), signals.SyncCompleted(3))
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_online_comes_with_the_last_of_login_and_offline_sync_in_whatever_order(place: int) -> None:
+    news = [*OFFLINE_SYNC[:place], signals.Connected(), *OFFLINE_SYNC[place:]]
+    states = [_run(machine.Start(), *news[:count]).state for count in range(1, 4)]
+    assert SessionState.ONLINE not in states[:2]
+    assert states[2] is SessionState.ONLINE
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_the_librarys_own_reconnect_waits_for_the_offline_sync_of_the_new_connection(place: int) -> None:
+    lost = decide(_online(), signals.Disconnected(), 101.0, 0.5, LIMITS).session
+    for signal in (*OFFLINE_SYNC[:place], signals.Connected()):
+        lost = decide(lost, signal, 101.0, 0.5, LIMITS).session
+    assert (lost.state is SessionState.ONLINE) == (place == 2)
+
+
+def test_a_login_without_any_word_of_offline_messages_is_online_after_the_grace() -> None:
+    waiting = _run(machine.Start(), signals.Connected())
+    assert (waiting.state, waiting.deadline) == (SessionState.SYNCING, 100.0 + LIMITS.sync_grace)
+    online = decide(waiting, machine.Expired(), waiting.deadline, 0.5, LIMITS)
+    assert (online.session.state, online.effects) == (SessionState.ONLINE, ())
+
+
+def test_an_announcement_after_the_login_has_the_whole_time_and_is_a_fault_without_completion() -> None:
+    waiting = _run(machine.Start(), signals.Connected())
+    announced = decide(waiting, signals.SyncPreviewed(3), 101.0, 0.5, LIMITS).session
+    assert (announced.state, announced.deadline) == (SessionState.SYNCING, 101.0 + LIMITS.sync_timeout)
+    failed = decide(announced, machine.Expired(), announced.deadline, 0.5, LIMITS)
+    assert (failed.session.state, failed.effects) == (SessionState.WAITING, (Effect.KILL_HOST,))
+
+
 def test_a_host_that_dies_while_online_is_started_again_at_once() -> None:
     decision = decide(_online(), signals.HostEnded(-9, "killed"), 101.0, 0.9, LIMITS)
     assert decision.session.state is SessionState.WAITING
@@ -205,7 +246,7 @@ def test_a_host_that_keeps_crashing_is_parked_and_only_an_operator_brings_it_bac
         session = decide(session, signals.HostEnded(-6, "abort"), now, 0.5, LIMITS).session
         assert session.state is SessionState.WAITING
         session = decide(session, machine.Expired(), now, 0.5, LIMITS).session
-        session = decide(session, signals.Connected(), now, 0.5, LIMITS).session
+        session = _logged_in(session, now)
         now += 1
     parked = decide(session, signals.HostEnded(-6, "abort"), now, 0.5, LIMITS).session
     assert parked.state is SessionState.PARKED
@@ -221,7 +262,7 @@ def test_a_duel_for_the_keys_makes_at_most_three_take_backs_in_five_minutes() ->
             now = session.deadline
             decision = decide(session, machine.Expired(), now, 0.5, LIMITS)
             logins += Effect.START_HOST in decision.effects
-            session = decide(decision.session, signals.Connected(), now, 0.5, LIMITS).session
+            session = _logged_in(decision.session, now)
     assert logins == 3
     assert now - 100.0 < LIMITS.conflict_period
 
@@ -248,7 +289,7 @@ def test_being_logged_out_sets_the_keys_aside_and_keeps_the_cause() -> None:
 
 
 def test_a_device_just_linked_comes_online_without_counting_as_a_failure() -> None:
-    session = _run(machine.Linked("1@s.whatsapp.net"), signals.Connected(), paired=False)
+    session = _run(machine.Linked("1@s.whatsapp.net"), *LOGGED_IN, paired=False)
     assert (session.state, session.paired, session.failures) == (SessionState.ONLINE, True, 0)
 
 
@@ -261,7 +302,7 @@ def test_two_missed_pings_recycle_the_host() -> None:
 
 
 def test_failures_are_forgotten_after_a_stable_minute_and_not_before() -> None:
-    shaky = _run(machine.Start(), signals.HostEnded(12, "cannot dial"), machine.Expired(), signals.Connected())
+    shaky = _run(machine.Start(), signals.HostEnded(12, "cannot dial"), machine.Expired(), *LOGGED_IN)
     assert shaky.failures == 1
     early = decide(shaky, signals.Disconnected(), 100.0 + LIMITS.stable_after / 2, 0.5, LIMITS).session
     late = decide(shaky, signals.Disconnected(), 100.0 + LIMITS.stable_after, 0.5, LIMITS).session
@@ -334,7 +375,7 @@ def test_a_stalled_slot_is_made_anew_at_once_when_nobody_is_well_but_not_for_eve
         assert hurried.effects == (Effect.KILL_HOST,)
         assert hurried.session.deadline == now
         session = decide(hurried.session, machine.Expired(), now, 0.5, LIMITS).session
-        session = decide(session, signals.Connected(), now + 0.2, 0.5, LIMITS).session
+        session = _logged_in(session, now + 0.2)
         now += 3.0
     session = decide(session, machine.SendUnanswered(), now, 0.5, LIMITS).session
     patient = decide(session, machine.Hurry(), now, 0.5, LIMITS)

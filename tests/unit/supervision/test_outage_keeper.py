@@ -60,7 +60,7 @@ class Life:
 
     async def online(self, *slots: Slot) -> None:
         for slot in slots or BOTH:
-            self.world.devices.last(slot).says(signals.Connected())
+            self.world.devices.last(slot).logs_in()
         await asyncio.sleep(0.01)
 
     async def lose(self, *slots: Slot) -> None:
@@ -179,6 +179,24 @@ async def test_offline_messages_announced_are_part_of_the_outage() -> None:
         await asyncio.sleep(1)
         [gap] = life.gaps()
         assert (gap["recovered"], gap["to"] - gap["from"]) == (3, 5010)
+        await life.stopped()
+
+
+@virtual
+async def test_offline_messages_announced_after_the_login_are_part_of_the_outage_too() -> None:
+    async with lives() as begin:
+        life = await first_life(begin)
+        await life.lose()
+        device = life.world.devices.last(Slot.PRIMARY)
+        device.says(signals.Connected())
+        await asyncio.sleep(0.1)
+        assert not life.keeper.online(ACCOUNT)
+        device.says(signals.SyncPreviewed(3))
+        for _ in range(3):
+            life.arrive()
+        device.says(signals.SyncCompleted(3))
+        await asyncio.sleep(1)
+        assert [gap["recovered"] for gap in life.gaps()] == [3]
         await life.stopped()
 
 

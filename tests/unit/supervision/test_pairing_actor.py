@@ -182,7 +182,7 @@ async def test_the_second_slot_is_offered_by_itself_and_the_first_is_left_alone(
     world.devices.scanned(Slot.PRIMARY)
     await asyncio.sleep(1)
     session = world.devices.last(Slot.PRIMARY)
-    session.says(signals.Connected())
+    session.logs_in()
     await asyncio.sleep(1)
     pairing = _slot(supervisor, Slot.BACKUP).pairing
     assert pairing is not None

@@ -111,7 +111,7 @@ async def _linked(world: World, *slots: Slot) -> Supervisor:
     supervisor.start()
     await _settle()
     for slot in slots:
-        world.devices.last(slot).says(signals.Connected())
+        world.devices.last(slot).logs_in()
     await _settle()
     return supervisor
 
@@ -143,7 +143,7 @@ async def test_a_killed_primary_costs_no_time_and_comes_back_as_the_standby() ->
     assert asyncio.get_running_loop().time() == before
     await _settle()
     assert world.devices.last(Slot.PRIMARY).alive
-    world.devices.last(Slot.PRIMARY).says(signals.Connected())
+    world.devices.last(Slot.PRIMARY).logs_in()
     await asyncio.sleep(3600)
     assert _roles(supervisor) == {Slot.PRIMARY: Role.STANDBY, Slot.BACKUP: Role.ACTIVE}
     sentences = [text for name, text in world.events if name is EventType.SWITCHED_TO_BACKUP]
@@ -158,7 +158,7 @@ async def test_late_news_of_an_old_generation_is_dropped() -> None:
     old = world.devices.last(Slot.PRIMARY)
     old.dies()
     await _settle()
-    world.devices.last(Slot.PRIMARY).says(signals.Connected())
+    world.devices.last(Slot.PRIMARY).logs_in()
     await _settle()
     old.says(signals.LoggedOut("from the past", on_connect=False))
     await _settle()
@@ -297,7 +297,7 @@ async def test_adding_a_number_starts_pairing_and_adding_it_again_changes_nothin
     await _settle()
     session = world.devices.last(Slot.PRIMARY)
     assert (session.spec.pairing, device.alive) == (False, False)
-    session.says(signals.Connected())
+    session.logs_in()
     await _settle()
     slot = supervisor.get(ACCOUNT).slot(Slot.PRIMARY)
     assert (slot.state, slot.role, slot.pairing) == (SessionState.ONLINE, Role.ACTIVE, None)

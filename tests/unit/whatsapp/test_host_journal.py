@@ -39,6 +39,7 @@ def payloads(path: Path) -> list[bytes]:
     return [record.payload for record in read(path).records]
 
 
+@settings(deadline=None)
 @given(EVENTS, st.integers(0, 8))
 def test_what_was_written_and_not_acknowledged_is_read_back(events: list[tuple[int, bytes]], acknowledged: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,7 @@ from tandem.model.ids import AccountId
 from tandem.queue.inbox import Inbox
 
 _ON_THE_WAY = 1.0  # seconds that a running host may take to hand up what it has received
-_MOST_LOOKED_THROUGH = 20_000
+_MOST_LOOKED_THROUGH = 50_000
 
 
 class Marks:
@@ -25,10 +25,10 @@ class Marks:
     async def of(self, accounts: Iterable[AccountId]) -> Mapping[AccountId, float]:
         """Return each account's mark in Unix seconds, with one query for all of them. Raises StoreUnavailable.
 
-        While so many messages wait that looking through them would hold up others, the marks stay where they were; 0
-        for an account that had none.
+        While the inbox is so full that looking through it would hold up others, the marks stay where they were; 0 for
+        an account that had none.
         """
-        if self._inbox.waiting > _MOST_LOOKED_THROUGH:
+        if self._inbox.depth > _MOST_LOOKED_THROUGH:
             return {account: self._last.get(account, 0.0) for account in accounts}
         # In this order, and at once: what leaves the lanes meanwhile is found in the inbox.
         latest, lanes = self._clock.now() - _ON_THE_WAY, self._pipeline.oldest_open()

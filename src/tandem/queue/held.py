@@ -42,6 +42,8 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class _LetGo:
+    """What was done, and when the oldest message arrived that waits for the writer then, if that may have changed."""
+
     dropped: Counter[AccountId]
     released: Counter[AccountId]
     oldest_ms: int | None
@@ -79,7 +81,7 @@ class HeldRows:
         def operation(connection: sqlite3.Connection) -> _LetGo:
             gone = Counter(row.account for row in dropped if _drop(connection, row))
             freed = Counter(row.account for row in released if _release(connection, row, now))
-            return _LetGo(gone, freed, oldest(connection))
+            return _LetGo(gone, freed, oldest(connection) if freed else None)
 
         await self._database.write(
             operation, lambda done: self._inbox.let_go(done.dropped, done.released, done.oldest_ms)

@@ -171,11 +171,11 @@ class Inbox:
                 keeper(account)
 
     def let_go(self, dropped: Counter[AccountId], released: Counter[AccountId], oldest_ms: int | None) -> None:
-        """Account for messages that are held back no more, and for the oldest one that waits now."""
+        """Account for messages that are held back no more; with released ones, for the oldest one that waits now."""
         self.depth -= dropped.total()
         self.held_of -= dropped + released
-        self._oldest_ms = oldest_ms
         if released:
+            self._oldest_ms = oldest_ms
             self._tell()
 
     async def pending(self, limit: int, fits: Callable[[int, int, int], bool]) -> list[Pending]:

@@ -98,6 +98,7 @@ async def fill_queue(directory: Path, closed: Path, living: Path) -> None:
         for number in range(60, 100):
             pairs = ((f"9988{number}", f"120255501{number}"),)
             await queue.inbox.put([arrival(message(number, BOB, raw=bytes(300)), pairs=pairs)])
+        await queue.inbox.put([arrival(message(n), held=True) for n in range(100, 130)])
         await queue.inbox.put([arrival(message(n), undecryptable=True) for n in range(200, 210)])
         await queue.dead_letters.bury_event(RawEvent(ACCOUNT, Slot.BACKUP, 1, 1, 7, b"junk" * 50, 3.0), "why")
         for number in range(20):

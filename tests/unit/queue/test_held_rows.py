@@ -2,13 +2,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from support.virtual_time import run_virtually
+from tandem.message_row import sealed_row
 from tandem.model.ids import LID_SERVER, USER_SERVER, AccountId, ChatId, MessageKey, message_key
 from tandem.model.message import Message
 from tandem.model.states import Slot
 from tandem.queue.announcements import WEBHOOK
+from tandem.queue.database import SCHEMA
 from tandem.queue.held import Held, HeldRows
 from tandem.queue.inbox import Copy
 from tandem.queue.queue import Queue
+from tandem.sqlite_file import SqliteFile
+from tandem.sqlite_schema import Schema
 from unit.queue.parts import ACCOUNT, ANN, BOB, START_MS, arrival, message, open_queue, put, waiting
 
 OTHER = AccountId("b" * 16)
@@ -129,3 +134,21 @@ async def test_a_message_has_the_names_that_its_people_are_known_by(tmp_path: Pa
             (ACCOUNT, BOB, of_bob.key): 2,
             (ACCOUNT, GROUP, member("900000000000001")): 3,
         }
+
+
+def test_what_waits_from_an_older_release_is_not_held_back(tmp_path: Path) -> None:
+    older = Schema("the queue", SCHEMA.application_id, SCHEMA.migrations[:12], {}, "")
+    file = SqliteFile(tmp_path / "queue.db", older, START_MS / 1000)
+    row = sealed_row(message(1))
+    with file.transaction() as connection:
+        columns = "account, chat, key, message_id, sender, sender_name, recipient, from_me, kind, text, has_media"
+        more = "reply_to, timestamp, received_at, raw, seal"
+        connection.execute(f"INSERT INTO inbox ({columns}, {more}) VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608 - ours
+    file.close()
+
+    async def scenario() -> None:
+        async with open_queue(tmp_path) as queue:
+            assert await waiting(queue) == ["message 1"]
+            assert (queue.inbox.depth, queue.inbox.held) == (1, 0)
+
+    run_virtually(scenario())

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from tandem.inbound.intake import Result, Work, _apply
-from tandem.model.ids import GROUP_SERVER, LID_SERVER, USER_SERVER, ChatId, Jid, own_key
+from tandem.model.ids import GROUP_SERVER, LID_SERVER, USER_SERVER, AccountId, ChatId, Jid, own_key
 from tandem.model.message import DecodedReceipt, Message, RawEvent, Standing, StatusUpdate
 from tandem.model.states import MessageStatus, Slot
 from tandem.queue.announcements import MESSAGE_SENT, MESSAGE_STATUS, WEBHOOK
 from tandem.queue.queue import Queue
+from tandem.queue.standings import receipt_came
 from unit.queue.parts import ACCOUNT, ANN, START_MS, arrival, everything, message, open_queue
 
 ANN_JID = Jid("12025550101", USER_SERVER)
@@ -186,3 +188,48 @@ async def test_webhooks_are_told_in_the_same_transaction_and_in_order(tmp_path: 
             "deliveredAt": START_MS + 7000,
             "readAt": START_MS + 7000,
         }
+
+
+async def test_webhooks_are_not_told_of_what_another_instance_runs(tmp_path: Path) -> None:
+    async with open_queue(tmp_path) as queue:
+        await queue.deliveries.configure(WEBHOOK, ["hooks.example-1"])
+        event = RawEvent(ACCOUNT, Slot.PRIMARY, 1, 1, 18, b"", START_MS / 1000)
+        await queue.inbox.put([arrival(own(), held=True)])
+        works = [Work(event, receipt("read", AT + 5), None)]
+        others = frozenset({ACCOUNT})
+        result = await queue.database.write(lambda connection: _apply(connection, works, float(AT), others))
+        assert (result.advanced, result.elsewhere) == (0, {ACCOUNT})
+        assert await queue.deliveries.due("hooks.example-1", 10) == []
+
+
+async def test_only_of_accounts_that_are_run_here_the_store_is_told(tmp_path: Path) -> None:
+    accounts = [AccountId(letter * 16) for letter in "abcde"]
+    holding: set[AccountId] = {accounts[1], accounts[3]}
+    async with open_queue(tmp_path) as queue:
+        for number in range(20):
+            mine = message(number, from_me=True, account=accounts[number % 5], key=own(number).key)
+            await put_own(queue, mine)
+            await store_all(queue)
+            read = receipt("read", AT + 5, number)
+            await queue.database.write(partial(receipt_came, account=mine.account, receipt=read, now=5.0))
+
+        async def told(limit: int) -> list[AccountId]:
+            return [each.update.account for each in await queue.standings.untold(limit, lambda one: one in holding)]
+
+        assert await told(3) == [accounts[1], accounts[3], accounts[1]]
+        assert await told(100) == [accounts[1], accounts[3]] * 4
+        assert queue.standings.elsewhere == set(accounts) - holding
+        holding.clear()
+        assert await told(100) == []
+        holding.update(accounts)
+        assert len(await told(100)) == 20
+        assert queue.standings.elsewhere == set()
+
+        holding.clear()
+        await told(100)
+        await queue.standings.forget_told_elsewhere(accounts[0], before=5.0)
+        assert await queue.standings.count_untold() == 20, "not what changed then"
+        await queue.standings.forget_told_elsewhere(accounts[0], before=5.1)
+        assert await queue.standings.count_untold() == 16
+        await queue.standings.forget_told_elsewhere(accounts[0], before=5.1)
+        assert queue.standings.elsewhere == set(accounts[1:])

@@ -1,7 +1,7 @@
 -- name: due
 -- Those of the accounts that were received at the latest when the caller says, in the order of their arrival.
 WITH latest AS MATERIALIZED (SELECT key AS account, value AS at FROM json_each(:latest))
-SELECT seq, account, chat, inbox.key, received_at FROM inbox INDEXED BY inbox_order JOIN latest USING (account)
+SELECT seq, account, chat, inbox.key, received_at FROM inbox INDEXED BY inbox_held JOIN latest USING (account)
 WHERE held = 1 AND received_at <= at AND seq > :after ORDER BY seq LIMIT :limit;
 
 -- name: message

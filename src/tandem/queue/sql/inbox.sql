@@ -33,8 +33,7 @@ SELECT
     inbox.seq, standings.status, standings.delivered_at, standings.read_at,
     inbox.account, inbox.chat, inbox.key, message_id, sender, sender_name, recipient, from_me, kind, text, has_media,
     reply_to, timestamp, received_at, raw
-FROM inbox INDEXED BY inbox_order
-LEFT JOIN standings ON from_me AND standings.account = inbox.account AND standings.key = inbox.key
+FROM inbox LEFT JOIN standings ON from_me AND standings.account = inbox.account AND standings.key = inbox.key
 WHERE held = 0 ORDER BY inbox.seq LIMIT ?;
 
 -- name: take_out
@@ -44,13 +43,13 @@ DELETE FROM inbox WHERE seq = ?;
 SELECT count(*) FROM inbox;
 
 -- name: oldest
-SELECT received_at FROM inbox INDEXED BY inbox_order WHERE held = 0 ORDER BY seq LIMIT 1;
+SELECT received_at FROM inbox WHERE held = 0 ORDER BY seq LIMIT 1;
 
 -- name: oldest_of_each
-SELECT account, min(received_at) FROM inbox INDEXED BY inbox_order WHERE held = 0 GROUP BY account;
+SELECT account, min(received_at) FROM inbox WHERE held = 0 GROUP BY account;
 
 -- name: held_of_each
-SELECT account, count(*) FROM inbox INDEXED BY inbox_order WHERE held = 1 GROUP BY account;
+SELECT account, count(*) FROM inbox INDEXED BY inbox_held WHERE held = 1 GROUP BY account;
 
 -- name: stretch
 -- The end of the next stretch of keys to look through.

@@ -151,7 +151,8 @@ class HeldRows:
             generation = self.require_time(account)
             if await self._bring(kept, claimed, generation, self._patience) is not Act.MIRROR_UP:
                 raise Conflict("the message was changed by another instance")
-            self.require_time(account)  # claimed too late is not sent; the document is put right at the next chance
+            if self.require_time(account) != generation:  # what was claimed too late is not sent
+                raise InstancePassive("the lease under which the message was claimed has ended")
             return await self._copy.claim(outbox_id, slot)
 
     async def act(self, outbox_id: str, happened: Input, **changes: Any) -> OutboxRow:

@@ -7,9 +7,9 @@ call at a time, and one does nothing but give up all rights when their time is o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import Any
@@ -17,14 +17,15 @@ from typing import Any
 import structlog
 
 from tandem.clock import Clock, Random, until_told
+from tandem.cluster import telling
 from tandem.cluster.jobs import Jobs
+from tandem.cluster.part import KeeperPorts, Self
 from tandem.cluster.port import LostRace, Meeting, Put, Sight
 from tandem.cluster.sight import Outlook
 from tandem.cluster.stream import Stream
 from tandem.cluster.term import Term
 from tandem.errors import InstancePassive, StoreUnavailable, Transient
 from tandem.model.cluster import NOBODY, AccountStanding, Fitness, Instance, InstanceId, Lease, Right
-from tandem.model.event import EventType, Publish
 from tandem.model.ids import AccountId
 from tandem.policy import lease as policy
 from tandem.policy.lease import Known, Leave, Limits, Standing, Take, View
@@ -36,34 +37,7 @@ _PATIENCE = 1.0  # seconds that a heartbeat waits for what is to be told in it
 _LONGEST = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Self:
-    """Who this instance is. ``origin``: see ``model.cluster.Instance``."""
-
-    id: InstanceId
-    name: str
-    origin: str
-    region: str = "primary"
-    url: str = ""
-    version: str = ""
-    spread: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class KeeperPorts:
-    """What the keeper steers. ``fitness`` returns at once; ``standings`` says the same in full, for the heartbeat.
-
-    ``take_up`` starts running an account under this generation, ``lay_down`` ends it; ``lost``: the right is gone
-    already. ``discovered`` hears of accounts that another instance has added, ``removed`` of those that are deleted.
-    """
-
-    fitness: Callable[[], Mapping[AccountId, Fitness]]
-    standings: Callable[[], Awaitable[Mapping[AccountId, AccountStanding]]]
-    take_up: Callable[[AccountId, int], Awaitable[None]]
-    lay_down: Callable[[AccountId, bool], Awaitable[None]]
-    discovered: Callable[[AccountId], Awaitable[None]]
-    removed: Callable[[AccountId], Awaitable[None]]
-    publish: Publish
+__all__ = ["Keeper", "KeeperPorts", "Self"]
 
 
 class Keeper:
@@ -317,7 +291,8 @@ class Keeper:
         account, generation = lease.account, lease.generation
         self._held[account] = generation
         self.changes["acquired"] += 1
-        self._tell_acquired(lease)
+        last = self.outlook.members.get(self.outlook.previous.get(account, NOBODY))
+        telling.acquired(self._ports.publish, lease, self.me, last.instance if last else None)
         self._jobs.add(account, lambda: self._ports.take_up(account, generation))
         self._renewed.set()
 
@@ -378,29 +353,14 @@ class Keeper:
         if generation:
             self._given_up[account] = generation
             self.changes["lost" if to is None else "left"] += 1
-            self._tell_lost(account, generation, reason, to or NOBODY)
+            taker = self.outlook.members.get(to or NOBODY)
+            telling.lost(self._ports.publish, account, generation, reason, taker.instance if taker else None)
         return generation
 
     def _lost(self, reason: str) -> None:
         self._say_trouble(reason)
         if not self.term.begun:
             self._fence(reason)
-
-    def _tell_acquired(self, lease: Lease) -> None:
-        told = partial(self._ports.publish, account=lease.account, generation=lease.generation, reason=lease.reason)
-        told(EventType.LEASE_ACQUIRED, f"this instance runs the account now: {lease.reason}", region=self.me.region)
-        last = self.outlook.members.get(self.outlook.previous.get(lease.account, NOBODY))
-        if last is not None and last.instance.region != self.me.region:
-            sentence = f"switched to region {self.me.region}: {lease.reason}"
-            told(EventType.SWITCHED_REGION, sentence, from_region=last.instance.region, to_region=self.me.region)
-
-    def _tell_lost(self, account: AccountId, generation: int, reason: str, to: InstanceId) -> None:
-        taker = self.outlook.members.get(to)
-        self._ports.publish(
-            EventType.LEASE_LOST,
-            f"this instance does not run the account any more: {reason}",
-            account=account, generation=generation, reason=reason, to=taker.instance.name if taker else "",
-        )  # fmt: skip
 
     def _say_trouble(self, reason: str) -> None:
         if not self.trouble:

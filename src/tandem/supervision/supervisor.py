@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import Context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
 
 from tandem.clock import Clock, Random
-from tandem.errors import Conflict, DataUnusable, NotFound
+from tandem.errors import Conflict, NotFound
 from tandem.model.account import Account, SlotRecord
 from tandem.model.cluster import Fitness
 from tandem.model.event import EventType, Publish
-from tandem.model.ids import AccountId, Jid, Number, account_id, masked, same_number
+from tandem.model.ids import AccountId, Number, account_id, masked
 from tandem.model.message import DecodedMessage, RawEvent
 from tandem.model.phone import Presence
 from tandem.model.states import SessionState, Slot
@@ -29,6 +29,7 @@ from tandem.supervision.cluster import Alone, Part
 from tandem.supervision.fleet import Fleet
 from tandem.supervision.pairing import Pairing, PairingPorts
 from tandem.supervision.prober import Prober
+from tandem.supervision.records import as_found, under_ban
 from tandem.supervision.session import Session, SessionPorts
 from tandem.supervision.vitals import VitalLimits
 from tandem.whatsapp.port import DeviceFactory
@@ -286,10 +287,13 @@ class Supervisor:
             changed=pair.changed,
             vitals=self._vitals,
         )
-        current = [await self._current(account, slot, records.get(slot)) for slot in (Slot.PRIMARY, Slot.BACKUP)]
+        current = [
+            await as_found(ports.devices, ports.clock, account, slot, records.get(slot))
+            for slot in (Slot.PRIMARY, Slot.BACKUP)
+        ]
         banned_until = max(record.until for record in current)
         sessions = [
-            Session(account, _under_ban(record, banned_until, ports.clock.now()), self._limits, session_ports)
+            Session(account, under_ban(record, banned_until, ports.clock.now()), self._limits, session_ports)
             for record in current
         ]
         pair.adopt(sessions[0], sessions[1], partial(ports.behind, account.id))
@@ -316,27 +320,6 @@ class Supervisor:
             return Pairing(pair.account, slot, self._pairing_limits, pairing_ports)
 
         return {slot: of(slot) for slot in Slot}
-
-    async def _current(self, account: Account, slot: Slot, record: SlotRecord | None) -> SlotRecord:
-        """The slot as its key store has it; an unusable store is set aside, and the slot says so."""
-        devices = self._ports.devices
-        try:
-            device = await asyncio.to_thread(devices.paired_device, account, slot)
-        except DataUnusable as error:
-            await asyncio.to_thread(devices.quarantine, account, slot, str(error))
-            now = self._ports.clock.now()
-            return SlotRecord(account.id, slot, "", SessionState.LOGGED_OUT, f"{error}; link it again", now)
-        if device and not same_number(account.number, Jid.parse(device).user):
-            words = pairing_machine.WRONG_PHONE.words
-            await asyncio.to_thread(devices.quarantine, account, slot, words, journal=True)
-            return SlotRecord(account.id, slot, "", SessionState.LOGGED_OUT, words, self._ports.clock.now())
-        if record is None:
-            return SlotRecord(account.id, slot, device, SessionState.STOPPED, "", self._ports.clock.now())
-        if device and device != record.device:  # linked anew, and killed before that was written down
-            record = replace(record, linked_since=self._ports.clock.now())
-        if device and record.state is SessionState.LOGGED_OUT:  # the same
-            return replace(record, device=device, state=SessionState.STOPPED, reason="")
-        return replace(record, device=device)
 
     def _launch(self, member: _Member, slot: Slot) -> None:
         member.tasks.append(self._employ(member, f"session {slot}", member.pair.sessions[slot].run))
@@ -398,10 +381,3 @@ async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks)
-
-
-def _under_ban(record: SlotRecord, until: float, now: float) -> SlotRecord:
-    """Return the slot as it is if its number is banned until then, though only its partner may have been told."""
-    if not record.device or record.state.terminal or until <= now:
-        return record
-    return replace(record, state=SessionState.BANNED, reason="the number is banned by WhatsApp", until=until)

@@ -16,6 +16,7 @@ from tandem.queue import delivery_rows
 from tandem.queue.dead_letters import LetterKind, bury_event, drop
 from tandem.queue.inbox import Arrival, Copy, Entry, Lookup, Verdict, put, put_again
 from tandem.queue.outbox_rows import Move
+from tandem.queue.own_messages import keep_proven
 from tandem.queue.queue import Queue
 from tandem.queue.settlement import settle_echo, settle_receipt
 from tandem.queue.standings import receipt_came
@@ -42,7 +43,8 @@ class Work:
 class Result:
     """What a committed batch came to. ``advanced`` own messages have come further by its receipts.
 
-    Accounts run ``elsewhere`` had some that did, too; those do not count.
+    Accounts run ``elsewhere`` had some that did, too; those do not count. ``kept``: messages that came in by other ways
+    than an event of their own.
     """
 
     verdicts: list[tuple[Work, Verdict]] = field(default_factory=list)
@@ -50,7 +52,7 @@ class Result:
     buried: list[tuple[RawEvent, str]] = field(default_factory=list)
     receipts: int = 0
     advanced: int = 0
-    put_again: int = 0
+    kept: list[Verdict] = field(default_factory=list)
     elsewhere: set[AccountId] = field(default_factory=set)
 
 
@@ -114,14 +116,13 @@ class Intake:
                 return Result()
             if work is None:
                 put_again(connection, letter.message())
-                return Result(put_again=1)
+                return Result(kept=[Verdict(Copy.FIRST)])
             return _apply(connection, [work], now, others)
 
         await self._queue.database.write(operation, self._account_for)
 
     def _account_for(self, result: Result) -> None:
-        again = [Verdict(Copy.FIRST)] * result.put_again
-        self._queue.inbox.came_in([*again, *(verdict for _, verdict in result.verdicts)])
+        self._queue.inbox.came_in([*result.kept, *(verdict for _, verdict in result.verdicts)])
         self._queue.outbox.moved(result.moves)
         self._queue.standings.came_in(result.advanced, result.elsewhere)
         self._queue.deliveries.rouse()
@@ -141,6 +142,7 @@ def _apply(
     shared: bool = False,
 ) -> Result:
     verdicts, moves, buried, receipts, advanced = [], [], [], 0, 0
+    kept: list[Verdict] = []
     elsewhere: set[AccountId] = set()
     for work in batch:
         event, decoded = work.event, work.decoded
@@ -153,13 +155,15 @@ def _apply(
             moves.extend(settle_echo(connection, event.account, decoded, now, shared=shared))
         elif isinstance(decoded, DecodedReceipt):
             receipts += 1
-            moves.extend(settle_receipt(connection, event.account, decoded, now))
+            proven = settle_receipt(connection, event.account, decoded, now)
+            moves.extend(proven)
+            kept.extend(keep_proven(connection, proven, now))
             changed = receipt_came(connection, event.account, decoded, now, held=held)
             if not held:
                 advanced += changed
             elif changed:
                 elsewhere.add(event.account)
-    return Result(verdicts, moves, buried, receipts, advanced, elsewhere=elsewhere)
+    return Result(verdicts, moves, buried, receipts, advanced, kept, elsewhere)
 
 
 def _arrival(work: Work, decoded: DecodedMessage, *, held: bool) -> Arrival:

@@ -32,6 +32,10 @@ class KeyStores(Protocol):
         """Return the message ids under which a message with this secret was about to leave, from either slot."""
         ...
 
+    def paired_device(self, account: Account, slot: Slot) -> str:
+        """Return the device in a slot's key store, empty if there is none. Raises DataUnusable if it is damaged."""
+        ...
+
 
 class Witnesses(Protocol):
     """What the account's sessions can say. Times in Unix seconds."""
@@ -45,7 +49,7 @@ class Witnesses(Protocol):
         ...
 
     def linked_since(self, slot: Slot) -> float:
-        """Since when a slot is linked, 0 if it was before anybody noted it."""
+        """Since when a slot is linked, 0 if it was before anybody noted it; infinity if it is not."""
         ...
 
     def recycle(self, slot: Slot) -> None:
@@ -109,7 +113,8 @@ class Reconciler:
         slot = row.slot or Slot.PRIMARY
         foreign = bool(row.foreign_since)
         departed = await self._departed(row) if not foreign else set()
-        left = foreign or len(departed) >= row.attempts - row.foreign_attempts
+        named = len(departed) >= row.attempts - row.foreign_attempts
+        left = foreign or named or not await self._remembers(row, slot)
         judgement = judge(self._evidence(row, slot, left=left), _PATIENCE, row.if_unknown)
         if left and len(departed) == 1 and not row.message_id:
             await self._unknown.name(row, *departed)
@@ -125,6 +130,11 @@ class Reconciler:
 
     async def _departed(self, row: OutboxRow) -> set[str]:
         return await asyncio.to_thread(self._key_stores.departures, self._account, row.secret)
+
+    async def _remembers(self, row: OutboxRow, slot: Slot) -> bool:
+        """Whether the key store of the device that sent would name it: the library empties it when it is logged out."""
+        device = await asyncio.to_thread(self._key_stores.paired_device, self._account, slot)
+        return bool(device) and self._witnesses.linked_since(slot) <= row.updated_at
 
     def _evidence(self, row: OutboxRow, slot: Slot, *, left: bool) -> Evidence:
         now = self._clock.now()

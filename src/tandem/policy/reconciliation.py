@@ -1,10 +1,10 @@
 """What to do about a send whose fate is not known.
 
 Three witnesses can tell. The sending device's key store names every message that was about to leave, before it does: no
-entry for the row's secret proves that it never left. The account's other device gets an echo of everything the server
-took; the recipient answers with a receipt. Echo and receipt settle the row by themselves; this policy decides only when
-their absence is proof enough, and what must happen first: as long as the host that made the call lives, the library may
-still send.
+entry for the row's secret proves that it never left, as long as the device has not been logged out since. The account's
+other device gets an echo of everything the server took; the recipient answers with a receipt. Echo and receipt settle
+the row by themselves; this policy decides only when their absence is proof enough, and what must happen first: as long
+as the host that made the call lives, the library may still send.
 
 Every kind of message leaves this proof, reactions and revokes too (tests/integration/whatsapp/test_host_contents.py).
 A read mark leaves none and needs none: made twice it is made once.
@@ -38,9 +38,10 @@ class Evidence:
     """What is known of an ``unknown`` send. Durations in seconds.
 
     ``age``: since it became unknown. ``call_over``: the host that made the call is gone. ``left``: the key stores name
-    as many messages for its secret as there were attempts. ``partner_watched``: how long the account's other device has
-    been online, its offline messages received, since the call was over; 0 if it is not. ``repeatable``: sending it
-    twice has the same effect as sending it once. ``foreign``: another instance made the call; ``left`` is true then.
+    as many messages for its secret as there were attempts, or cannot testify any more. ``partner_watched``: how long
+    the account's other device has been online, its offline messages received, since the call was over; 0 if it is not.
+    ``repeatable``: sending it twice has the same effect as sending it once. ``foreign``: another instance made the
+    call; ``left`` is true then.
     """
 
     age: float

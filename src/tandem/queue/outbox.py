@@ -268,6 +268,11 @@ class Outbox:
         self._waits(row.id, row.created_at, row.expires_at)
         self._rouse(row.account)
 
+    def proven(self, moves: Iterable[Move], kept: Iterable[Verdict]) -> None:
+        """Account for committed moves, and for the messages that were kept because of them."""
+        self.moved(moves)
+        self._inbox.came_in(kept)
+
     def _accepted(self, result: tuple[OutboxRow, bool]) -> None:
         row, new = result
         if new:

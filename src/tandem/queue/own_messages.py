@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 
 from tandem.model.ids import LID_SERVER, USER_SERVER, ChatId, message_key
 from tandem.model.message import Message, Standing
 from tandem.model.outbox import Content, MarkRead, OutboxRow, Reaction, Reply, Revoke, Text
 from tandem.queue.inbox import Arrival, Entry, Lookup, Verdict, put
+from tandem.queue.outbox_rows import Move
 from tandem.sqlite_schema import load_queries
 
 _PEOPLE = (f"@{USER_SERVER}", f"@{LID_SERVER}")
@@ -28,6 +30,16 @@ def keep_sent(connection: sqlite3.Connection, row: OutboxRow, timestamp: int, no
         return Entry(_message(row, chat, sender, sent_at, int(now * 1000)), slot=None)
 
     return put(connection, [Arrival(row.account, (), entry)], now)
+
+
+def keep_proven(connection: sqlite3.Connection, moves: Iterable[Move], now: float) -> list[Verdict]:
+    """Put those into the inbox that are proven by something else than their echo, which may have been lost.
+
+    They were sent about when they became unknown.
+    """
+    proven = [move for move in moves if move.newly_sent and move.after.message_id]
+    kept = [keep_sent(connection, move.after, int(move.before.updated_at), now) for move in proven]
+    return [verdict for verdicts in kept for verdict in verdicts]
 
 
 def _canonical(chat: ChatId, number_of: Lookup) -> ChatId:

@@ -10,8 +10,10 @@ from tandem.model.ids import AccountId
 from tandem.model.outbox import OutboxRow
 from tandem.queue import outbox_rows as rows
 from tandem.queue.database import Database
+from tandem.queue.inbox import Verdict
 from tandem.queue.outbox import Outbox
 from tandem.queue.outbox_rows import Move
+from tandem.queue.own_messages import keep_proven
 
 
 class UnknownSends:
@@ -39,10 +41,11 @@ class UnknownSends:
         """Note under which id a message left, so that its recipient's receipt settles it, though it may have come."""
         now = self._clock.now()
 
-        def operation(connection: sqlite3.Connection) -> list[Move]:
-            return rows.name(connection, row.id, message_id, now)
+        def operation(connection: sqlite3.Connection) -> tuple[list[Move], list[Verdict]]:
+            moves = rows.name(connection, row.id, message_id, now)
+            return moves, keep_proven(connection, moves, now)
 
-        await self._database.write(operation, self._outbox.moved)
+        await self._database.write(operation, lambda done: self._outbox.proven(*done))
 
     async def park(self, row: OutboxRow, why: str) -> None:
         """Let a row stay unknown until an operator settles it, and say why."""

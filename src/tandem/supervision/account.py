@@ -188,8 +188,9 @@ class Pair:
         return session.since if session.state is SessionState.ONLINE else None
 
     def linked_since(self, slot: Slot) -> float:
-        """Since when a slot is linked, in Unix seconds; 0 if it was before anybody noted it."""
-        return self.sessions[slot].linked_since
+        """Since when a slot is linked, in Unix seconds; 0 if it was before anybody noted it, infinity if it is not."""
+        session = self.sessions[slot]
+        return session.linked_since if session.paired else inf
 
     def end_calls(self) -> None:
         """End the hosts of calls that nobody waits for any more, so that nothing is sent by them later."""

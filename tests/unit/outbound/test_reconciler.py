@@ -50,6 +50,8 @@ class Witnesses:
         self.recycled: list[Slot] = []
         self.departed: set[str] = set()
         self.linked = 0.0
+        self.sender_linked = 0.0
+        self.emptied: set[Slot] = set()
 
     def host_started_at(self, slot: Slot) -> float | None:
         assert slot is Slot.PRIMARY
@@ -60,11 +62,13 @@ class Witnesses:
         return self.online
 
     def linked_since(self, slot: Slot) -> float:
-        assert slot is Slot.BACKUP
-        return self.linked
+        return self.linked if slot is Slot.BACKUP else self.sender_linked
 
     def recycle(self, slot: Slot) -> None:
         self.recycled.append(slot)
+
+    def paired_device(self, account: Account, slot: Slot) -> str:  # noqa: ARG002 - the port's
+        return "" if slot in self.emptied else "12025550100:1@s.whatsapp.net"
 
     def departures(self, account: Account, secret: bytes) -> set[str]:
         assert account == ACCOUNT
@@ -257,3 +261,35 @@ async def test_a_device_that_was_linked_later_is_no_witness(stage: Stage) -> Non
     state = await stage.state(row)
     await stage.queue.close()
     assert state == (OutboxState.UNKNOWN, 1)
+
+
+@pytest.mark.parametrize("how", ["emptied", "linked anew"])
+async def test_a_key_store_that_was_emptied_since_proves_nothing(tmp_path: Path, how: str) -> None:
+    """The library empties it at a logout: without this, what had been sent just before was sent again."""
+    stage = Stage(tmp_path)
+    row = await stage.unknown_send()
+    stage.ended[row.id] = stage.clock.now()
+    if how == "emptied":
+        stage.witnesses.emptied = {Slot.PRIMARY}
+    else:
+        stage.witnesses.sender_linked = stage.clock.now() + 1
+    await stage.look(60)
+    assert (await stage.queue.outbox.get(row.id)).state is OutboxState.UNKNOWN
+    stage.witnesses.online = stage.clock.now()
+    await stage.look(10)
+    assert (await stage.queue.outbox.get(row.id)).state is OutboxState.QUEUED
+    await stage.queue.close()
+
+
+async def test_a_message_that_only_a_receipt_proves_is_part_of_the_conversation(tmp_path: Path) -> None:
+    """Its echo may have been lost with both devices: the store would never have had it."""
+    stage = Stage(tmp_path)
+    row = await stage.unknown_send()
+    await stage.receipt("3EB0PROVEN")
+    unknown = UnknownSends(stage.queue.database, stage.queue.outbox, stage.clock)
+    await unknown.name(row, "3EB0PROVEN")
+    assert (await stage.queue.outbox.get(row.id)).state is OutboxState.DELIVERED
+    [pending] = await stage.queue.inbox.pending(10, lambda *_: True)
+    assert (pending.message.message_id, pending.message.text, pending.message.from_me) == ("3EB0PROVEN", "hello", True)
+    assert stage.queue.inbox.depth == 1
+    await stage.queue.close()

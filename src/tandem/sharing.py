@@ -103,6 +103,7 @@ class Sharing:
             publish=publish,
             expiry=settings.queue.outbox_expiry,
             patience=settings.session.suspect_after,
+            online=lambda account: self._supervised().pair_of(account).can_send,
         )
         self.regions = Regions(
             other_regions(settings),

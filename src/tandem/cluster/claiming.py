@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from tandem.cluster.outbox_rows import HeldRows
+from tandem.errors import NotOnline
 from tandem.model.ids import AccountId, ChatId
 from tandem.model.outbox import OutboxRow, SendResult
 from tandem.model.states import Slot
@@ -13,11 +14,16 @@ from tandem.queue.outbox_rows import Move
 
 
 class ClaimingOutbox:
-    """What is claimed in time is sent by nobody else. Raises InstancePassive while that cannot be made sure of."""
+    """What is claimed in time is sent by nobody else.
 
-    def __init__(self, local: Outbox, rows: HeldRows) -> None:
+    Raises InstancePassive while that cannot be made sure of, NotOnline while nothing can be sent.
+    """
+
+    def __init__(self, local: Outbox, rows: HeldRows, online: Callable[[AccountId], bool]) -> None:
+        """``online``: whether an account has a session that can send. Without one no claim is wasted on it."""
         self._local = local
         self._rows = rows
+        self._online = online
 
     def subscribe(self, listener: Callable[[AccountId], None]) -> Callable[[], None]:
         return self._local.subscribe(listener)
@@ -28,6 +34,8 @@ class ClaimingOutbox:
     async def sendable(self, account: AccountId, hold: float, busy: Iterable[ChatId] = ()) -> OutboxRow | None:
         row = await self._local.sendable(account, hold, busy)
         if row is not None:
+            if not self._online(account):
+                raise NotOnline("no session of the account is online")
             self._rows.require_time(account)
         return row
 

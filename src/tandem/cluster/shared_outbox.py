@@ -50,8 +50,9 @@ _NOT_ACCEPTED = (
 class SharedOutbox:
     """``run`` as a job of the daemon. ``accounts``: those that are known here, held or not.
 
-    ``right``: this instance's right to run an account now; it is there before ``acquired`` is called. ``patience``:
-    seconds that a send may take. ``expiry``: seconds after which what was not sent is given up, if nobody says more.
+    ``right``: this instance's right to run an account now; it is there before ``acquired`` is called. ``online``:
+    whether an account has a session that can send. ``patience``: seconds that a send may take. ``expiry``: seconds
+    after which what was not sent is given up, if nobody says more.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class SharedOutbox:
         publish: Publish,
         expiry: float,
         patience: float = 2.0,
+        online: Callable[[AccountId], bool] = lambda _account: True,
     ) -> None:
         self._shared = shared
         self._local: Outbox = queue.outbox
@@ -81,7 +83,7 @@ class SharedOutbox:
         self._expiry = expiry
         self._last_place = 0
         self._news = asyncio.Event()
-        self.claiming = ClaimingOutbox(queue.outbox, self._rows)
+        self.claiming = ClaimingOutbox(queue.outbox, self._rows, online)
         """What the dispatchers are given."""
 
     async def open(self) -> None:

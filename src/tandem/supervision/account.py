@@ -83,6 +83,10 @@ class Pair:
             self.active = Slot.BACKUP
 
     @property
+    def can_send(self) -> bool:
+        return any(session.state.connected for session in self.sessions.values())
+
+    @property
     def fitness(self) -> Fitness:
         """How well this instance could run the account."""
         if any(session.state is SessionState.ONLINE for session in self.sessions.values()):

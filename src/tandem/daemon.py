@@ -99,7 +99,7 @@ class Daemon:
             settings,
             queue,
             store,
-            HostFactory(settings.data_dir, settings.device, emulator),
+            HostFactory(settings.data_dir, settings.device, emulator, region=self._region if sharing else ""),
             clock=self._clock,
             random=self._random,
             events=self._events,

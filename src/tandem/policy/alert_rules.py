@@ -210,7 +210,7 @@ RULES = {
             "Look at its outages in the report: which cause comes back?",
         ),
         Rule(
-            "lease_trouble", _CRITICAL, 0.0,
+            "lease_trouble", _CRITICAL, 10.0,
             "This instance cannot be sure of its right to run an account.",
             "Check its connection to Firestore, and that the other instance is what you think it is.",
         ),

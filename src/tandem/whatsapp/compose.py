@@ -96,13 +96,15 @@ def chat_bytes(chat: ChatId) -> bytes:
         raise Rejected("not a chat: expected user@server") from None
 
 
-def device_props(slot: Slot) -> bytes:
+def device_props(slot: Slot, region: str = "") -> bytes:
     """Return what a device says of itself when it is linked: the name under which the phone lists it.
 
+    ``region`` tells it apart from the same slot of another instance, if there are several.
     Platform UNKNOWN gives a generic icon instead of a browser's (as mautrix-whatsapp's ``browser_name`` documents).
     """
     props = registration().DeviceProps
-    return bytes(props(os=f"Tandem {slot}", platformType=props.UNKNOWN, requireFullSync=False).SerializeToString())
+    name = f"Tandem {slot} ({region})" if region else f"Tandem {slot}"
+    return bytes(props(os=name, platformType=props.UNKNOWN, requireFullSync=False).SerializeToString())
 
 
 def pairing_request(number: str) -> bytes:

@@ -45,7 +45,7 @@ class HostFactory:
 
     ``emulator``: hosts talk to it and to nothing else, or do not run. ``timings``: the library's keep-alive timings in
     seconds, instead of those that a spec asks for, for tests. ``publish`` is told what hosts print and log; without
-    it, warnings go to the log.
+    it, warnings go to the log. ``region``: part of the devices' names on the phone, if there are several instances.
     """
 
     def __init__(
@@ -56,12 +56,14 @@ class HostFactory:
         *,
         timings: tuple[float, ...] = (),
         publish: Publish | None = None,
+        region: str = "",
     ) -> None:
         self._sessions = data_dir.absolute() / "sessions"
         self._settings = settings
         self._emulator = emulator
         self._timings = timings
         self._publish = publish
+        self._region = region
         self._checked: set[Path] = set()
 
     @property
@@ -80,7 +82,7 @@ class HostFactory:
                 parent=os.getpid(),
                 store=store,
                 uuid=f"{spec.account.id}-{spec.slot}",
-                props=device_props(spec.slot),
+                props=device_props(spec.slot, self._region),
                 subscriptions=subscriptions(receipts=spec.receipts),
                 heartbeat=self._settings.heartbeat_interval,
                 pairing=spec.pairing,

@@ -100,6 +100,8 @@ def test_addresses_become_the_librarys() -> None:
 def test_a_device_says_which_slot_it_is() -> None:
     names = {registration().DeviceProps.FromString(compose.device_props(slot)).os for slot in Slot}
     assert names == {"Tandem primary", "Tandem backup"}
+    far = registration().DeviceProps.FromString(compose.device_props(Slot.PRIMARY, "eu"))
+    assert far.os == "Tandem primary (eu)"
 
 
 def test_an_accepted_send_names_its_message() -> None:

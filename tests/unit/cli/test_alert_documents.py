@@ -77,7 +77,7 @@ FIRING: Mapping[str, tuple[Series, int, list[dict[str, str]]]] = {
     "dead_letters": ({"tandem_dead_letters": "0x2 1x20"}, 3, [{}]),
     "queue_old": ({'tandem_queue_oldest_age_seconds{queue="inbox"}': "120x2 121x20"}, 5, [{"queue": "inbox"}]),
     "store_degraded": ({"tandem_store_degraded": "0x2 1x20"}, 5, [{}]),
-    "lease_trouble": ({"tandem_lease_trouble": "0x2 1x20"}, 3, [{}]),
+    "lease_trouble": ({"tandem_lease_trouble": "0x2 1x20"}, 4, [{}]),
     "disk_low": ({"tandem_disk_free_ratio": "0.1x2 0.09x20"}, 3, [{}]),
     "phone_unseen": ({'tandem_phone_seen_timestamp_seconds{account="a"}': "-863850x20"}, 3, [{"account": "a"}]),
     "phone_nearly_gone": (

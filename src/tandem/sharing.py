@@ -7,6 +7,7 @@ Where there is one instance none of it is built, nor even loaded: it brings gRPC
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -22,7 +23,7 @@ from tandem.cluster.keeper import Keeper, KeeperPorts, Self
 from tandem.cluster.port import LostRace
 from tandem.cluster.regions import Regions
 from tandem.cluster.shared_outbox import SharedOutbox
-from tandem.errors import InstancePassive, NotFound, StoreUnavailable, Transient
+from tandem.errors import Conflict, InstancePassive, NotFound, StoreUnavailable, Transient
 from tandem.inbound.held import HeldBack
 from tandem.inbound.marks import Marks
 from tandem.model.account import Account
@@ -30,7 +31,8 @@ from tandem.model.cluster import AccountStanding, Fitness, InstanceId, SlotStand
 from tandem.model.cluster_view import LeaseView
 from tandem.model.event import Publish
 from tandem.model.ids import AccountId
-from tandem.model.states import Slot
+from tandem.model.outbox import Wanted
+from tandem.model.states import OutboxState, Slot
 from tandem.policy.lease import Limits
 from tandem.policy.regions import other_regions, own_url, region_of
 from tandem.queue.identity import identity
@@ -44,6 +46,7 @@ _log = structlog.get_logger(__name__)
 _SLOTS = {"both": (Slot.PRIMARY, Slot.BACKUP), "primary": (Slot.PRIMARY,), "backup": (Slot.BACKUP,)}
 _AGAIN = 0.5
 _UNKNOWN_ACCOUNT = 5.0
+_MOST_OPEN = 100_000
 _PAIR_PATIENCE = 1.0
 
 
@@ -74,6 +77,7 @@ class Sharing:
     ) -> None:
         self.slots = _SLOTS[settings.cluster.slots]
         self._store = store
+        self._local = queue.outbox
         self._clock = clock
         self._shares: _Shares | None = None
         self._fitness: dict[AccountId, Fitness] = {}
@@ -166,6 +170,10 @@ class Sharing:
     def holds(self, account: AccountId) -> bool:
         return self.keeper.right(account) is not None
 
+    def keys_are_ours(self) -> bool:
+        """The lock on the data directory says so, unless somebody beats in its name: then there is a copy of it."""
+        return not self.keeper.term.contested
+
     def may_send_until(self, account: AccountId) -> float:
         right = self.keeper.right(account)
         return -inf if right is None else right.until
@@ -186,10 +194,20 @@ class Sharing:
 
     async def remove(self, account: AccountId) -> None:
         self.desk.require(account)
+        await self._cancel_all(account)
         try:
             await self.keeper.delete(account)
         except LostRace:
             raise InstancePassive("another instance has just taken this account: ask there") from None
+
+    async def _cancel_all(self, account: AccountId) -> None:
+        """Nobody will run the account any more: what it has not sent is not to wait for ever."""
+        acts = {OutboxState.QUEUED: self.outbox.cancel, OutboxState.UNKNOWN: self.outbox.give_up}
+        for state, act in acts.items():
+            rows, _ = await self._local.page(Wanted(account, state), _MOST_OPEN)
+            for row in rows:
+                with suppress(Conflict):  # it has moved on meanwhile
+                    await act(row.id)
 
     def changed(self) -> None:
         """A session has moved, or an account was added or removed. Returns at once."""

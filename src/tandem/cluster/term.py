@@ -28,6 +28,8 @@ class Term:
         self.until = -inf
         self.sent_at = -inf
         self.begun = False
+        self.contested = False
+        """Whether another process may be running on this data directory, or on a copy of it."""
         self.last: SeenInstance | None = None
         """The last heartbeat that is known to stand."""
         self._me = me
@@ -56,13 +58,14 @@ class Term:
                 self._version, self.sent_at = seen.version, self._clock.monotonic()
             left = self.sent_at + self._limits.ttl - self._clock.monotonic()
             if left > 0:
+                self.contested = True
                 return f"another process has run on this data directory, or runs on a copy: {left:.0f} s to wait"
         self._version = seen.version if seen else None
         self.number = max(self.number, seen.instance.term if seen else 0) + 1
         self._beat = 0
         self._sent.clear()
         await self.beat(body, self._limits.idle)
-        self.begun = True
+        self.begun, self.contested = True, False
         return ""
 
     async def beat(self, body: Body, every: float) -> None:

@@ -25,6 +25,10 @@ class Part(Protocol):
         """The slots that this instance runs, the one to link first first."""
         ...
 
+    def keys_are_ours(self) -> bool:
+        """Whether nobody else can have a right to the keys in this data directory."""
+        ...
+
     def may_send_until(self, account: AccountId) -> float:
         """Return the end of the right to run an account (monotonic seconds), long past if there is none."""
         ...
@@ -47,6 +51,9 @@ class Alone:
 
     alone = True
     slots = (Slot.PRIMARY, Slot.BACKUP)
+
+    def keys_are_ours(self) -> bool:
+        return True
 
     def may_send_until(self, account: AccountId) -> float:  # noqa: ARG002 - the port's
         return inf

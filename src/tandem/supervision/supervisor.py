@@ -283,7 +283,7 @@ class Supervisor:
             receive=ports.receive,
             import_leftover=ports.import_leftover,
             save=lambda record: self._in_background(ports.registry.save_slot(record)),
-            keys_are_ours=lambda: ports.clock.monotonic() < ports.cluster.may_send_until(account.id),
+            keys_are_ours=ports.cluster.keys_are_ours,
             changed=pair.changed,
             vitals=self._vitals,
         )

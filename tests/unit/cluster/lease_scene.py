@@ -30,7 +30,7 @@ class Told:
     data: Mapping[str, Any]
 
 
-@dataclass
+@dataclass(eq=False)
 class Node:
     """An instance. ``lay_down_takes``: seconds that what is under way needs to end."""
 

@@ -101,8 +101,12 @@ class Keeper:
         async with self._writing:
             if not self.term.begun:
                 raise StoreUnavailable(self.trouble or "this instance has only just started")
-            self.outlook.leases.setdefault(account, Known(Lease(account), None, self._clock.monotonic()))
-            await self._take(self.view(), [Take(account, reason)])
+            now = self._clock.monotonic()
+            self.outlook.leases.setdefault(account, Known(Lease(account), None, now))
+            view = self.view()
+            if policy.standing(view, view.leases[account], now, self.limits)[0] in {Standing.HELD, Standing.SILENT}:
+                raise InstancePassive("another instance has this account already")
+            await self._take(view, [Take(account, reason)])
         if self.right(account) is None:
             raise InstancePassive("another instance has just added this account")
 
@@ -170,8 +174,8 @@ class Keeper:
                 self._lost(str(race))
             except StoreUnavailable as error:
                 self._say_trouble(f"the meeting place does not answer: {error}")
-                again = self._random.uniform(_AGAIN, 2 * _AGAIN)
-                await self._clock.sleep(again)
+                await self._clock.sleep(self._random.uniform(_AGAIN, 2 * _AGAIN))
+                continue
             await until_told(self._news, self._clock, again)
 
     async def _turn(self) -> float:
@@ -224,8 +228,11 @@ class Keeper:
         return self.limits.renew if self._held or self._leaving else self.limits.idle
 
     def _beat_due(self) -> float:
-        """Seconds until the next heartbeat: at the pace, or soon if this instance's own fitness has changed."""
-        since = self._clock.monotonic() - self.term.sent_at
+        """Seconds until the next heartbeat: at the pace, or soon if this instance's own fitness has changed.
+
+        One that was not written is due again at once: a right outlives one that gets lost.
+        """
+        since = self._clock.monotonic() - self.term.written_at
         return min(self._pace - since, _SOONEST - since if self._ports.fitness() != self._told else inf)
 
     async def _body(self) -> Callable[[int, int, float], Instance]:
@@ -308,16 +315,19 @@ class Keeper:
 
         Whatever becomes of that, this generation is over: if the lease stays here, it is taken anew.
         """
+        leaving = self._held.get(account)
         self._leaving[account] = to
         try:
             await self._jobs.add(account, lambda: self._ports.lay_down(account, False))
+            if self._held.get(account) != leaving:  # somebody else has let it go meanwhile
+                return
             known, generation = self.outlook.leases[account], self._give_up(account, reason, to)
             if generation == known.lease.generation and self._clock.monotonic() < self.term.until:
                 lease = replace(known.lease, holder=NOBODY, term=0, wanted=to, reason=reason, since=self._clock.now())
                 [version] = await self._meeting.commit([Put(lease, known.version)], self.term.timeout)
                 self.outlook.wrote(lease, version)
         finally:
-            del self._leaving[account]
+            self._leaving.pop(account, None)
             self._news.set()
 
     async def leave_all(self, reason: str) -> None:

@@ -12,6 +12,8 @@ from tandem.model.cluster import NOBODY, Fitness, InstanceId, Lease
 from tandem.model.ids import AccountId
 from tandem.policy.lease import Known, Limits, Member, View
 
+_NO_VERSION: Version = (0, 0)
+
 
 class Outlook:
     """Takes in sights in any order: an older state never replaces a newer one."""
@@ -20,7 +22,7 @@ class Outlook:
         self.members: dict[InstanceId, Member] = {}
         self.leases: dict[AccountId, Known] = {}
         self.previous: dict[AccountId, InstanceId] = {}
-        """Who held a lease before the one who held it last."""
+        """Who held a lease before it was taken last; it may be the same instance."""
         self.whole = False
         self._me = me
         self._clock = clock
@@ -52,11 +54,18 @@ class Outlook:
         return any(each is not None and each.version != known.get(name) for name, each in seen)
 
     def _forget_all_but(self, sight: Sight) -> None:
+        """Forget what is not there any more. What is newer than all of the sight may have come after it, and stays."""
         self.whole = True
-        for name in set(self.members) - set(sight.instances):
-            del self.members[name]
-        gone = set(self.leases) - set(sight.leases)
-        self.leases = {each: known for each, known in self.leases.items() if each not in gone or known.version is None}
+        seen = (*sight.instances.values(), *sight.leases.values())
+        newest = max((each.version for each in seen if each), default=_NO_VERSION)
+        self.members = {
+            name: known for name, known in self.members.items() if name in sight.instances or known.version > newest
+        }
+        self.leases = {
+            account: known
+            for account, known in self.leases.items()
+            if account in sight.leases or known.version is None or known.version > newest
+        }
 
     def wrote(self, lease: Lease, version: Version) -> None:
         """Take in what this instance has written itself."""
@@ -131,5 +140,4 @@ class Outlook:
         last = self._holders.get(account, holder)
         if holder != NOBODY:
             self._holders[account] = holder
-            if last != holder:
-                self.previous[account] = last
+            self.previous[account] = last

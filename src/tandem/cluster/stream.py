@@ -14,7 +14,7 @@ from tandem.errors import StoreUnavailable
 from tandem.model.cluster import InstanceId
 
 _ECHO = 3.0  # seconds in which a stream has to tell of a heartbeat of our own
-_FIRST_WAIT, _LONGEST_WAIT = 0.1, 2.0
+_FIRST_WAIT, _LONGEST_WAIT, _MOST_DOUBLINGS = 0.1, 2.0, 10
 
 
 class Stream:
@@ -37,7 +37,9 @@ class Stream:
         self._clock = clock
         self._random = random
         self._sights = 0
+        self._tells = False
         self._away_since = -inf
+        self._tried_at = -inf
         self._echoed: Version | None = None
         self._open: asyncio.Task[None] | None = None
 
@@ -55,7 +57,7 @@ class Stream:
                     self._open.cancel()
                     raise
             failures = 0 if self._sights > sights else failures + 1
-            longest = min(_LONGEST_WAIT, 2 * _FIRST_WAIT * 2.0**failures)
+            longest = min(_LONGEST_WAIT, 2 * _FIRST_WAIT * 2.0 ** min(failures, _MOST_DOUBLINGS))
             await self._clock.sleep(self._random.uniform(_FIRST_WAIT, longest))
 
     def look_at(self, sight: Sight) -> None:
@@ -69,25 +71,32 @@ class Stream:
         """Open another stream if this one has not told of our last heartbeat. Returns seconds until to ask again."""
         if own is None or self._echoed == own.version:
             return inf
-        left = max(sent_at, self._away_since) + _ECHO - self._clock.monotonic()
+        left = max(sent_at, self._tried_at) + _ECHO - self._clock.monotonic()
         if left > 0:
             return left
         self._reopen()
         return _ECHO
 
     def _reopen(self) -> None:
-        self._away_since = self._clock.monotonic()
+        self._broke()
         if self._open is not None:
             self._open.cancel()
+
+    def _broke(self) -> None:
+        """No stream tells anything now: since when counts from the last that did, however often one was tried."""
+        self._tried_at = self._clock.monotonic()
+        if self._tells:
+            self._tells, self._away_since = False, self._tried_at
 
     async def _follow(self) -> None:
         try:
             async for sight in self._meeting.watch():
                 away = self._clock.monotonic() - self._away_since if sight.whole else 0.0
                 self._outlook.take_in(sight, after_break=away)
+                self._tells = True
                 self._sights += 1
                 if (own := sight.instances.get(self._me)) is not None:
                     self._echoed = own.version
                 self._told()
         finally:
-            self._away_since = self._clock.monotonic()
+            self._broke()

@@ -27,6 +27,8 @@ class Term:
         self.number = 0
         self.until = -inf
         self.sent_at = -inf
+        self.written_at = -inf
+        """When the last heartbeat was sent that is known to stand (monotonic seconds)."""
         self.begun = False
         self.contested = False
         """Whether another process may be running on this data directory, or on a copy of it."""
@@ -93,6 +95,7 @@ class Term:
         if beat in self._sent:
             sent_at, instance = self._sent[beat]
             self.last = SeenInstance(instance, version)
+            self.written_at = sent_at
             self.until = max(self.until, end_of_right(sent_at, self._limits))
 
     async def read_back(self) -> None:

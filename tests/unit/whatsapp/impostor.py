@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from tandem.whatsapp.frames import Decoder, Frame, Kind, encode
+from tandem.whatsapp.frames import NOT_AFTER, Decoder, Frame, Kind, encode
 
 HELLO: dict[str, Any] = {
     "pid": os.getpid(),
@@ -50,6 +50,8 @@ class Impostor:
             self.say(Kind.LOG, level="WARN", logger="impostor", text=f"acknowledged {frame.header['sequence']}")
         elif frame.header["op"] == "probe":
             self.say(Kind.REPLY, id=number, milliseconds=12.5)
+        elif self.act == "punctual":
+            self.judge(frame)
         elif frame.header["op"] == "send":
             self.say(Kind.REPLY, id=number, error="the library is not ready yet", refused=True)
         elif frame.header["op"] == "mark_read":
@@ -58,6 +60,16 @@ class Impostor:
     def good(self) -> None:
         self.hello()
         self.obey()
+
+    def punctual(self) -> None:
+        """Refuse what comes too late, and say of the rest that it found no connection."""
+        self.good()
+
+    def judge(self, frame: Frame) -> None:
+        number, until = frame.header["id"], frame.header.get(NOT_AFTER)
+        late = until is not None and time.monotonic() > frame.real(NOT_AFTER)
+        words = "this instance's right to send had run out" if late else f"may be done until {until}"
+        self.say(Kind.REPLY, id=number, error=words, refused=late)
 
     def mute(self) -> None:
         time.sleep(60)

@@ -13,7 +13,7 @@ import pytest
 from tandem.whatsapp import host as host_module
 from tandem.whatsapp.boarding import Boarded, Refusal, board
 from tandem.whatsapp.exits import ExitCode
-from tandem.whatsapp.frames import Frame, FrameError, Kind
+from tandem.whatsapp.frames import NOT_AFTER, Frame, FrameError, Kind
 from tandem.whatsapp.host import Host
 from tandem.whatsapp.journal import Journal
 from tandem.whatsapp.library import MAX_CALLS, Callbacks, CallFailed, CallRefused, Library
@@ -195,6 +195,22 @@ def test_commands_are_answered_whatever_comes_of_them(
     host._execute(Frame(Kind.COMMAND, {"id": 5, "op": "probe"}))
     (reply,) = uplink.of(Kind.REPLY)
     assert reply.header == {"id": 5} | expected
+
+
+@pytest.mark.parametrize("operation", ["send", "mark_read", "keep_alive"])
+def test_what_comes_after_the_right_to_send_has_ended_is_refused_and_the_library_not_asked(
+    host: Host, uplink: TwinUplink, library: TwinLibrary, operation: str
+) -> None:
+    library.refusal = AssertionError("the library was called")
+    host._execute(Frame(Kind.COMMAND, {"id": 5, "op": operation, NOT_AFTER: time.monotonic() - 0.001}))
+    (reply,) = uplink.of(Kind.REPLY)
+    assert reply.header == {"id": 5, "error": "this instance's right to send had run out", "refused": True}
+
+
+def test_what_comes_while_the_right_lasts_is_done(host: Host, uplink: TwinUplink) -> None:
+    host._execute(Frame(Kind.COMMAND, {"id": 5, "op": "send", NOT_AFTER: time.monotonic() + 60}))
+    (reply,) = uplink.of(Kind.REPLY)
+    assert (reply.payload, reply.header) == (b"answer", {"id": 5, "milliseconds": 1.5})
 
 
 def test_orders_are_obeyed_and_nonsense_refused(host: Host, uplink: TwinUplink, journal: Journal) -> None:

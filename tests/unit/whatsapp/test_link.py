@@ -126,6 +126,22 @@ async def test_a_refused_send_was_not_sent(start: Start) -> None:
     assert result.outcome is SendOutcome.NOT_SENT
 
 
+async def test_a_send_that_its_host_gets_after_the_right_has_ended_was_not_sent(start: Start) -> None:
+    link = await start("punctual")
+    now = asyncio.get_running_loop().time()
+    for content in (Text("hi"), MarkRead((Target("3EB0", str(CHAT)),))):
+        result = await link.send(CHAT, content, SECRET, 5, now - 0.001)
+        assert result.outcome is SendOutcome.NOT_SENT
+        assert "right to send had run out" in result.error
+        within_it = await link.send(CHAT, content, SECRET, 5, now + 60)
+        assert within_it.error == f"may be done until {now + 60}", "the clock is the host's as well"
+
+
+async def test_without_an_end_of_the_right_none_is_told(start: Start) -> None:
+    link = await start("punctual")
+    assert (await link.send(CHAT, Text("hi"), SECRET, 5)).error == "may be done until None"
+
+
 async def test_a_read_mark_that_found_no_connection_was_not_sent(start: Start) -> None:
     link = await start("good")
     marked = await link.send(CHAT, MarkRead((Target("3EB0", str(CHAT)),)), SECRET, 5)

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from tandem.clock import Clock, Random, until_told
-from tandem.cluster import telling
+from tandem.cluster import taking, telling
 from tandem.cluster.jobs import Jobs
 from tandem.cluster.part import KeeperPorts, Self
 from tandem.cluster.port import LostRace, Meeting, Put, Sight
@@ -263,10 +263,12 @@ class Keeper:
 
         On the condition that all is as it was in the view that this was decided on, however much was seen since.
         """
-        leases = [self._taken(view, take) for take in takes]
+        for snubbed in {view.leases[take.account].lease.wanted for take in takes} - {NOBODY, self.me.id}:
+            self.outlook.snubbed(snubbed)
+        leases = [taking.lease(view, take, self.term.number, self._clock.now()) for take in takes]
         puts = [Put(lease, view.leases[lease.account].version) for lease in leases]
         silent = sorted({take.depose for take in takes} - {NOBODY})
-        puts += [_deposing(view, name) for name in silent]
+        puts += [taking.deposing(view, name) for name in silent]
         beat, own = self.term.put(await self._body(), self.limits.renew)
         try:
             versions = await self._meeting.commit([*puts, own], self.term.timeout)
@@ -280,19 +282,6 @@ class Keeper:
         self.term.acknowledged(beat, versions[-1])
         self._wrote_heartbeat()
         self._reconcile()
-
-    def _taken(self, view: View, take: Take) -> Lease:
-        lease = view.leases[take.account].lease
-        if lease.wanted not in {NOBODY, self.me.id}:
-            self.outlook.snubbed(lease.wanted)
-        return Lease(
-            account=take.account,
-            holder=self.me.id,
-            term=self.term.number,
-            generation=lease.generation + 1,
-            reason=take.reason,
-            since=self._clock.now(),
-        )
 
     def _take_up(self, lease: Lease) -> None:
         account, generation = lease.account, lease.generation
@@ -402,10 +391,3 @@ class Keeper:
         task = asyncio.create_task(guarded())
         self._others.add(task)
         task.add_done_callback(self._others.discard)
-
-
-def _deposing(view: View, name: InstanceId) -> Put:
-    member = view.members.get(name)
-    if member is None:  # it has no document; from now on it has one that ends the term it may have begun
-        return Put(Instance(name, name, term=2**31, beat=0, every=0.0, deposed=True), None)
-    return Put(replace(member.instance, deposed=True), member.version)

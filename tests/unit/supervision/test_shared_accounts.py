@@ -38,6 +38,10 @@ class TwinPart:
     others: dict[Slot, tuple[str, SlotStanding]] = field(default_factory=dict)
     acts: list[str] = field(default_factory=list)
     alone: bool = False
+    copied: bool = False
+
+    def keys_are_ours(self) -> bool:
+        return not self.copied
 
     def may_send_until(self, account: AccountId) -> float:  # noqa: ARG002 - the port's
         return self.until
@@ -195,9 +199,10 @@ async def test_the_host_is_told_until_when_a_send_may_begin_and_after_the_end_no
 
 
 @virtual
-async def test_keys_are_fought_for_only_with_the_right() -> None:
-    for until, expected in ((-inf, False), (inf, True)):
-        world = Shared(part=TwinPart(until))
+async def test_keys_are_fought_for_unless_a_copy_of_the_data_directory_may_run() -> None:
+    """Whoever runs the account: a passive instance's devices are its own."""
+    for copied, expected in ((True, False), (False, True)):
+        world = Shared(part=TwinPart(-inf, copied=copied))
         supervisor = await _linked(world)
         world.devices.last(Slot.PRIMARY).says(signals.Replaced())
         await asyncio.sleep(60)

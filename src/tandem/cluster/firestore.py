@@ -15,10 +15,11 @@ from tandem.cluster.port import LostRace, Put, Sight, Version
 from tandem.model.cluster import InstanceId
 from tandem.model.ids import AccountId
 from tandem.settings import Settings
-from tandem.store.firestore.client import Client, Costs, Refused
+from tandem.store.firestore.client import Client, Refused
 from tandem.store.firestore.credentials import Target, target_of
 from tandem.store.firestore.documents import Names
 from tandem.store.firestore.verdicts import Kind
+from tandem.store.port import Costs
 
 _LOST = frozenset({Kind.LOST_RACE, Kind.EXISTS, Kind.MISSING})
 

@@ -22,6 +22,7 @@ from google.cloud.firestore_v1.services.firestore.transports.grpc_asyncio import
 from tandem.errors import StoreUnavailable
 from tandem.store.firestore.credentials import Target
 from tandem.store.firestore.verdicts import BY_NUMBER, Kind, Verdict, judge, judge_write
+from tandem.store.port import Costs
 
 _LONGEST_CALL, _LAST_CALLS, _OPENING = 60.0, 1.0, 10.0
 _HOST = "firestore.googleapis.com:443"
@@ -53,15 +54,6 @@ class Outcome:
 
     verdict: Verdict | None
     version: Any = None
-
-
-@dataclass(slots=True)
-class Costs:
-    """What was asked of Firestore, and so the most that it bills: documents written and read; and in how many calls."""
-
-    writes: int = 0
-    reads: int = 0
-    calls: int = 0
 
 
 class Client:

@@ -53,7 +53,7 @@ class Outlook:
 
     def _forget_all_but(self, sight: Sight) -> None:
         self.whole = True
-        for name in set(self.members) - set(sight.instances):
+        for name in set(self.members) - set(sight.instances) - {self._me}:  # a stream does not tell of that
             del self.members[name]
         gone = set(self.leases) - set(sight.leases)
         self.leases = {each: known for each, known in self.leases.items() if each not in gone or known.version is None}

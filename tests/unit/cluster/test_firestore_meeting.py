@@ -221,6 +221,19 @@ async def test_a_heartbeat_costs_one_write_and_each_who_watches_one_read(place: 
     assert (holder.costs.writes, holder.costs.reads, watcher_s.costs.writes) == (13, 0, 0)
 
 
+async def test_its_own_heartbeats_cost_whoever_watches_without_them_nothing(place: FirestorePlace) -> None:
+    meeting, other = await place.meeting(), await place.meeting(SOUTH)
+    version = await put(meeting, heartbeat())
+    async with watching(meeting, without=NORTH) as watcher:
+        opening = meeting.costs.reads
+        assert opening == 2, "each of the two queries, although both are empty"
+        for beat in range(2, 12):
+            version = await put(meeting, heartbeat(beat=beat), version)
+        await put(other, heartbeat(SOUTH))
+        await watcher.until(lambda each: each.beat(SOUTH))
+        assert meeting.costs.reads - opening == 1
+
+
 def test_the_settings_say_which_database() -> None:
     FirestoreMeeting.of(load({"firestore_emulator_host": "127.0.0.1:8085"}))
     with pytest.raises(Misconfigured, match="production"):

@@ -102,11 +102,15 @@ async def idle_pair(
     clock = QuickClock(pace)
     numbers = [Number(f"+1202555{number:04d}") for number in range(100, 100 + accounts)]
     async with AsyncExitStack() as stack:
-        idlers = [await _start(stack, folder / name, target, numbers, clock) for name in ("primary", "backup")]
+        first = await _start(stack, folder / "primary", target, numbers, clock)
         async with asyncio.timeout(_READY):
-            while len(idlers[0].sharing.keeper.held) < accounts:
+            while len(first.sharing.keeper.held) < accounts:
                 await asyncio.sleep(0.05)
-        yield clock, idlers
+        second = await _start(stack, folder / "backup", target, numbers, clock)
+        async with asyncio.timeout(_READY):
+            while len(second.sharing.keeper.outlook.leases) < accounts:
+                await asyncio.sleep(0.05)
+        yield clock, [first, second]
 
 
 async def _start(stack: AsyncExitStack, folder: Path, target: Target, numbers: Sequence[Number], clock: Clock) -> Idler:

@@ -11,6 +11,7 @@ import grpc  # type: ignore[import-untyped]
 import pytest
 
 from integration.firestore.refusing_server import refusing
+from support.babbling_server import babbling
 from support.fault_proxy import FaultProxy, Swallow, Toxic
 from support.firestore_emulator import FirestoreEmulator
 from tandem.cluster.firestore import FirestoreMeeting
@@ -154,6 +155,17 @@ async def test_reading_and_watching_say_what_to_do_too() -> None:
         with pytest.raises(StoreUnavailable, match="Cloud Datastore User"):
             await meeting.read([NORTH], [], TIMEOUT)
         with pytest.raises(StoreUnavailable, match="Cloud Datastore User"):
+            await anext(aiter(meeting.watch()))
+
+
+async def test_an_answer_that_cannot_be_read_is_an_outage_and_no_defect() -> None:
+    """Google's emulator mixes up the bytes of two messages at times, when something changes as a stream begins."""
+    async with babbling() as address, _meeting_at(address) as meeting:
+        with pytest.raises(StoreUnavailable, match="cannot be read"):
+            await put(meeting, lease())
+        with pytest.raises(StoreUnavailable, match="cannot be read"):
+            await meeting.read([NORTH], [], TIMEOUT)
+        with pytest.raises(StoreUnavailable, match="cannot be read"):
             await anext(aiter(meeting.watch()))
 
 

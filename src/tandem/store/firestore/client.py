@@ -181,7 +181,7 @@ class Client:
     async def _judged(self, answer: Awaitable[Any], api: Any) -> Any:
         """Wait for an answer on this connection; an error becomes our own kind, an overdue one costs the connection."""
         try:
-            return await answer
+            return _readable(await answer)
         except GoogleAPICallError as error:
             verdict = judge(error.grpc_status_code, error.message or "")
             if verdict.kind is Kind.SLOW:
@@ -223,7 +223,14 @@ class Client:
 
 
 async def _all(call: Awaitable[Any]) -> list[Any]:
-    return [answer async for answer in await call]
+    return [_readable(answer) async for answer in await call]
+
+
+def _readable(answer: Any) -> Any:
+    """Of bytes that are no answer gRPC makes None. Google's emulator mixes two up at times as a stream begins."""
+    if answer is None:
+        raise StoreUnavailable("Firestore sent something that cannot be read")
+    return answer
 
 
 def _is_news(answer: Any, told: dict[str, Any]) -> bool:

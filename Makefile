@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: setup demo run test lint format bench torture-firestore torture-kill torture-send fault-table quiet-years lease-faults lock clean help
+.PHONY: setup demo run test lint format bench torture-firestore torture-kill torture-send torture-regions torture-moves fault-table quiet-years lease-faults lock clean help
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -76,6 +76,13 @@ torture-kill: $(VENV)/.dev ## daemon and all hosts killed in the same instant, K
 
 torture-send: $(VENV)/.dev ## 1,000 messages at 50 a second over 5 accounts while slots are killed: lost, doubled, late
 	@BURST_MESSAGES=1000 $(BIN)/pytest -s tests/crash/outbox/test_outbox_burst.py
+
+torture-regions: $(VENV)/.dev ## two regions, KILLS times one of them killed whole: missing, doubled
+	@TORTURE_KILLS=$(KILLS) $(BIN)/pytest -s tests/crash/torture/test_torture_regions.py
+
+MOVES ?= 100
+torture-moves: $(VENV)/.dev ## accounts moved MOVES times between regions under 20 sends a second: lost, doubled, late
+	@TORTURE_MOVES=$(MOVES) $(BIN)/pytest -s tests/crash/torture/test_torture_moves.py
 
 YEARS ?= 100
 quiet-years: $(VENV)/.dev ## YEARS quiet account-years: proactive reconnects and failovers for nothing

@@ -39,7 +39,7 @@ from tandem.queue.identity import identity
 from tandem.queue.queue import Queue
 from tandem.settings import Settings
 from tandem.store.firestore.credentials import target_of
-from tandem.store.port import Store
+from tandem.store.port import Costs, Store
 from tandem.supervision.supervisor import Supervisor
 
 _log = structlog.get_logger(__name__)
@@ -96,8 +96,9 @@ class Sharing:
         cluster = settings.cluster
         limits = Limits(ttl=cluster.lease_ttl, patience=patience, settle=cluster.settle, pause=cluster.move_every)
         self.keeper = Keeper(me, self._meeting, limits, ports, clock=clock, random=random)
+        self._rows = FirestoreRows(target)
         self.outbox = SharedOutbox(
-            FirestoreRows(target),
+            self._rows,
             queue,
             me.id,
             self.keeper.right,
@@ -150,6 +151,10 @@ class Sharing:
     async def close(self) -> None:
         await self.outbox.close()
         await self._meeting.close()
+
+    def costs(self) -> Mapping[str, Costs]:
+        """What sharing has asked of Firestore since the start, by part."""
+        return {"leases": self._meeting.costs, "outbox": self._rows.costs}
 
     def attach(self, supervisor: Supervisor, held: HeldBack, marks: Marks) -> None:
         """Say what the leases are about. Before ``jobs`` run."""

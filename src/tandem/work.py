@@ -28,7 +28,7 @@ from tandem.policy.fleet import FleetLimits
 from tandem.queue.queue import Queue
 from tandem.queue.unknown import UnknownSends
 from tandem.settings import Settings
-from tandem.store.port import Store
+from tandem.store.port import Billed, Costs, Store
 from tandem.supervision.account import Pair
 from tandem.supervision.cluster import Alone
 from tandem.supervision.outages import OutageKeeper
@@ -63,7 +63,7 @@ class Work:
         await self.writer.drain(_DRAIN)
 
     def watched(self, store: Store, sharing: Sharing | None) -> DeskPorts:
-        sources = self._sources()
+        sources = replace(self._sources(), costs=lambda: _costs(store, sharing))
         if sharing is not None:
             sources = replace(sources, cluster=sharing.desk.overview)
         return DeskPorts(
@@ -255,6 +255,11 @@ def assemble(
     if sharing is not None:
         sharing.attach(supervisor, held, marks)
     return Work(queue, pipeline, writer, supervisor, outages, phones, unreadable, held, marks)
+
+
+def _costs(store: Store, sharing: Sharing | None) -> dict[str, Costs]:
+    costs = {"store": store.costs} if isinstance(store, Billed) else {}
+    return {**costs, **(sharing.costs() if sharing else {})}
 
 
 def _number(supervisor: Supervisor, account: AccountId) -> Number | None:

@@ -1,7 +1,7 @@
 """Where instances meet, in Firestore.
 
 On a channel of its own, so that a heartbeat never waits behind the store's batches. It costs one write a heartbeat, a
-document; and for each that watches, one read for each document that changes.
+document; and for each that watches, one read for each document of others that changes.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from contextlib import aclosing
 from tandem.cluster.documents import instance_name, lease_name, version_of, write_of
 from tandem.cluster.picture import Picture, Reader, targets
 from tandem.cluster.port import LostRace, Put, Sight, Version
-from tandem.model.cluster import InstanceId
+from tandem.model.cluster import NOBODY, InstanceId
 from tandem.model.ids import AccountId
 from tandem.settings import Settings
-from tandem.store.firestore.client import Client, Costs, Refused
+from tandem.store.firestore.client import Client, Refused
 from tandem.store.firestore.credentials import Target, target_of
 from tandem.store.firestore.documents import Names
 from tandem.store.firestore.verdicts import Kind
+from tandem.store.port import Costs
 
 _LOST = frozenset({Kind.LOST_RACE, Kind.EXISTS, Kind.MISSING})
 
@@ -72,11 +73,11 @@ class FirestoreMeeting:
             raise refusal.verdict.unavailable() from None
         return self._reader.sight(found.values(), [name for name in wanted if name not in found])
 
-    async def watch(self) -> AsyncGenerator[Sight, None]:
+    async def watch(self, without: InstanceId = NOBODY) -> AsyncGenerator[Sight, None]:
         """Changes that follow each other closely may be told as one."""
         picture = Picture(self._reader)
         try:
-            async with aclosing(self._client.listen(targets(self._names))) as answers:
+            async with aclosing(self._client.listen(targets(self._names, without))) as answers:
                 async for answer in answers:
                     sight = picture.take(answer)
                     if sight is not None:

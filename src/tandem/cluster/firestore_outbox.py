@@ -20,11 +20,12 @@ from tandem.cluster.port import LostRace, Version
 from tandem.errors import Conflict, PoisonMessage, Rejected, StoreUnavailable
 from tandem.model.ids import AccountId
 from tandem.model.outbox import IdempotencyKey, OutboxRow
-from tandem.store.firestore.client import Client, Costs, Refused
+from tandem.store.firestore.client import Client, Refused
 from tandem.store.firestore.credentials import Target
 from tandem.store.firestore.documents import Names
 from tandem.store.firestore.values import usable_id
 from tandem.store.firestore.verdicts import Kind
+from tandem.store.port import Costs
 
 _Query = types.StructuredQuery
 _RACES = {Kind.EXISTS, Kind.LOST_RACE, Kind.MISSING}

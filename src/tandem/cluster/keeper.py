@@ -193,7 +193,7 @@ class Keeper:
             await self.term.beat(await self._body(), self._pace)
             self._wrote_heartbeat()
         self.trouble = ""
-        doubt = self._stream.expect(self.term.last, self.term.sent_at)
+        doubt = self._stream.doubt()
         self._discover()
         self._reconcile()
         view = self.view()

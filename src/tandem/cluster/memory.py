@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from tandem.cluster.port import LostRace, Put, SeenInstance, SeenLease, Sight, Version
 from tandem.errors import StoreUnavailable
-from tandem.model.cluster import Instance, InstanceId, Lease
+from tandem.model.cluster import NOBODY, Instance, InstanceId, Lease
 from tandem.model.ids import AccountId
 
 _T = TypeVar("_T")
@@ -119,10 +120,10 @@ class MemoryMeeting:
         keys += [(Lease, each) for each in accounts]
         return await self._ask((Act.READ, Act.HAVE_READ), lambda: self._ground.sight(keys), timeout)
 
-    async def watch(self) -> AsyncGenerator[Sight, None]:
+    async def watch(self, without: InstanceId = NOBODY) -> AsyncGenerator[Sight, None]:
         self._must_be_open()
         await self._weather(self._instance, Act.WATCH)
-        stream = _Stream(lambda: self._weather(self._instance, Act.TELL))
+        stream = _Stream(lambda: self._weather(self._instance, Act.TELL), without)
         stream.tell(self._ground.sight(self._ground.documents, whole=True))
         self._ground.watchers[stream.tell] = self._streams[stream] = None
         try:
@@ -163,13 +164,18 @@ class MemoryMeeting:
 class _Stream:
     """Sights on their way to one who watches: each has its own weather, and none overtakes another."""
 
-    def __init__(self, weather: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, weather: Callable[[], Awaitable[None]], without: InstanceId) -> None:
         self._weather = weather
+        self._without = without
         self._sights: deque[tuple[asyncio.Task[None], Sight]] = deque()
         self._news = asyncio.Event()
         self._ended = False
 
     def tell(self, sight: Sight) -> None:
+        others = {name: each for name, each in sight.instances.items() if name != self._without}
+        sight = replace(sight, instances=others)
+        if not (sight.whole or sight.instances or sight.leases):
+            return
         task = asyncio.create_task(self._way())
         task.add_done_callback(_heard)
         self._sights.append((task, sight))

@@ -19,13 +19,14 @@ from tandem.cluster.documents import (
     Unreadable,
     collection_of,
     id_of,
+    instance_name,
     instance_of,
     lease_of,
     version_of,
 )
 from tandem.cluster.port import SeenInstance, SeenLease, Sight, Version
 from tandem.errors import StoreUnavailable
-from tandem.model.cluster import InstanceId
+from tandem.model.cluster import NOBODY, InstanceId
 from tandem.model.ids import AccountId
 from tandem.store.firestore.documents import Names
 from tandem.store.firestore.verdicts import BY_NUMBER, judge
@@ -35,15 +36,21 @@ _NUMBERS = {INSTANCES: 1, LEASES: 2}
 _log = structlog.get_logger(__name__)
 
 
-def targets(names: Names) -> list[Any]:
-    """Return what to listen to: both collections, whole."""
+def targets(names: Names, without: InstanceId = NOBODY) -> list[Any]:
+    """Return what to listen to: both collections, of which the heartbeat of one instance may be left out."""
+    queries = {each: types.StructuredQuery(from_=[{"collection_id": each}]) for each in _NUMBERS}
+    if without:
+        queries[INSTANCES].where = types.StructuredQuery.Filter(
+            field_filter={
+                "field": {"field_path": "__name__"},
+                "op": types.StructuredQuery.FieldFilter.Operator.NOT_EQUAL,
+                "value": {"reference_value": instance_name(names, without)},
+            }
+        )
     return [
         types.Target(
             target_id=number,
-            query=types.Target.QueryTarget(
-                parent=names.root,
-                structured_query=types.StructuredQuery(from_=[{"collection_id": collection}]),
-            ),
+            query=types.Target.QueryTarget(parent=names.root, structured_query=queries[collection]),
         )
         for collection, number in _NUMBERS.items()
     ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tandem.errors import Transient
-from tandem.model.cluster import Instance, InstanceId, Lease
+from tandem.model.cluster import NOBODY, Instance, InstanceId, Lease
 from tandem.model.ids import AccountId
 
 Version = tuple[int, int]
@@ -67,9 +67,10 @@ class Meeting(Protocol):
         """Return these documents as they are now, None for those that do not exist. Raises StoreUnavailable."""
         ...
 
-    def watch(self) -> AsyncIterator[Sight]:
+    def watch(self, without: InstanceId = NOBODY) -> AsyncIterator[Sight]:
         """Yield everything once (``whole``), then each change as it comes, until it raises StoreUnavailable.
 
+        Of the instance ``without`` nothing is told: who watches knows its own heartbeats, and each told is billed.
         Whoever watches calls again then. A stream may die silently: nothing safe may hang on a change being seen.
         """
         ...

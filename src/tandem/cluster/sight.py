@@ -58,9 +58,8 @@ class Outlook:
         self.whole = True
         seen = (*sight.instances.values(), *sight.leases.values())
         newest = max((each.version for each in seen if each), default=_NO_VERSION)
-        self.members = {
-            name: known for name, known in self.members.items() if name in sight.instances or known.version > newest
-        }
+        there = {*sight.instances, self._me}  # a stream does not tell of that
+        self.members = {name: known for name, known in self.members.items() if name in there or known.version > newest}
         self.leases = {
             account: known
             for account, known in self.leases.items()

@@ -1,4 +1,8 @@
-"""Follows what changes at the meeting place, and does not believe a stream that has gone silent."""
+"""Follows what changes at the meeting place, and does not believe a stream that has gone silent.
+
+Whose heartbeat is overdue is looked at (``policy.lease``), and a look that shows what the stream has not told proves it
+dead. Where there is nobody to be overdue, a stream is opened anew now and then.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,13 @@ from contextlib import suppress
 from math import inf
 
 from tandem.clock import Clock, Random
-from tandem.cluster.port import Meeting, SeenInstance, Sight, Version
+from tandem.cluster.port import Meeting, Sight
 from tandem.cluster.sight import Outlook
 from tandem.errors import StoreUnavailable
 from tandem.model.cluster import InstanceId
 
-_ECHO = 3.0  # seconds in which a stream has to tell of a heartbeat of our own
+_OPENING = 3.0  # seconds in which a stream has to tell what there is
+_SILENT = 300.0  # seconds after which a stream that tells of nothing is opened anew
 _FIRST_WAIT, _LONGEST_WAIT, _MOST_DOUBLINGS = 0.1, 2.0, 10
 
 
@@ -38,9 +43,8 @@ class Stream:
         self._random = random
         self._sights = 0
         self._tells = False
+        self._heard_at = clock.monotonic()
         self._away_since = -inf
-        self._tried_at = -inf
-        self._echoed: Version | None = None
         self._open: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -67,15 +71,13 @@ class Stream:
         self._outlook.take_in(sight, looked=True)
         self._told()
 
-    def expect(self, own: SeenInstance | None, sent_at: float) -> float:
-        """Open another stream if this one has not told of our last heartbeat. Returns seconds until to ask again."""
-        if own is None or self._echoed == own.version:
-            return inf
-        left = max(sent_at, self._tried_at) + _ECHO - self._clock.monotonic()
+    def doubt(self) -> float:
+        """Open another stream if this one has told of nothing for too long. Returns seconds until to ask again."""
+        left = self._heard_at + (_SILENT if self._tells else _OPENING) - self._clock.monotonic()
         if left > 0:
             return left
         self._reopen()
-        return _ECHO
+        return _OPENING
 
     def _reopen(self) -> None:
         self._broke()
@@ -84,19 +86,17 @@ class Stream:
 
     def _broke(self) -> None:
         """No stream tells anything now: since when counts from the last that did, however often one was tried."""
-        self._tried_at = self._clock.monotonic()
+        self._heard_at = self._clock.monotonic()
         if self._tells:
-            self._tells, self._away_since = False, self._tried_at
+            self._tells, self._away_since = False, self._heard_at
 
     async def _follow(self) -> None:
         try:
-            async for sight in self._meeting.watch():
-                away = self._clock.monotonic() - self._away_since if sight.whole else 0.0
-                self._outlook.take_in(sight, after_break=away)
-                self._tells = True
+            async for sight in self._meeting.watch(self._me):
+                now = self._clock.monotonic()
+                self._outlook.take_in(sight, after_break=now - self._away_since if sight.whole else 0.0)
                 self._sights += 1
-                if (own := sight.instances.get(self._me)) is not None:
-                    self._echoed = own.version
+                self._tells, self._heard_at = True, now
                 self._told()
         finally:
             self._broke()

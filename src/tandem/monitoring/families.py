@@ -25,6 +25,7 @@ from tandem.monitoring.sources import Archived, Availability, Backlog, Told, Tra
 from tandem.policy.alert_rules import RULES
 from tandem.policy.alerting import Alert
 from tandem.queue.statistics import Histogram
+from tandem.store.port import Costs
 
 _ACCOUNT = ["account"]
 _SLOT = ["account", "slot"]
@@ -173,6 +174,17 @@ def queues(backlogs: Mapping[str, Backlog], dead_letters: int | None) -> Iterato
 def writes(count: int) -> Iterator[Metric]:
     text = "Documents that the store wrote, as Firestore bills them."
     yield CounterMetricFamily("tandem_store_writes", text, value=count)
+
+
+def costs(parts: Mapping[str, Costs]) -> Iterator[Metric]:
+    text = "Documents asked of Firestore: the most that it bills as reads."
+    reads = CounterMetricFamily("tandem_firestore_reads", text, labels=["part"])
+    text = "Documents written to Firestore: the most that it bills as writes."
+    writes = CounterMetricFamily("tandem_firestore_writes", text, labels=["part"])
+    for part, each in parts.items():
+        reads.add_metric([part], each.reads)
+        writes.add_metric([part], each.writes)
+    yield from (reads, writes)
 
 
 def workings(figures: Workings) -> Iterator[Metric]:

@@ -136,6 +136,7 @@ class Metrics:
         yield from families.queues(backlogs, self._dead_letters)
         yield from families.workings(sources.workings())
         yield from families.writes(sources.writes())
+        yield from families.costs(sources.costs())
         yield from families.deliveries(sources.endpoints())
         yield from families.conditions(sources.store_trouble(), sources.fleet_held(), sources.disk_free())
         yield from cluster_families.leases(sources.cluster(), sources.lease_trouble(), sources.held_back())

@@ -15,6 +15,7 @@ from tandem.model.states import Slot
 from tandem.model.views import AccountView
 from tandem.policy.alerting import Alert
 from tandem.queue.statistics import Histogram
+from tandem.store.port import Costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,8 @@ class Sources:
     lease_trouble: Callable[[], str] = str
     cluster: Callable[[], ClusterView] = ClusterView
     held_back: Callable[[], int] = int
+    costs: Callable[[], Mapping[str, Costs]] = dict
+    """What was asked of Firestore, by the part of Tandem that asked; of another store nothing is told."""
 
 
 def messages_processed(traffic: Mapping[AccountId, Traffic]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tandem.model.account import Account
 from tandem.model.event import Event, EventType
@@ -17,6 +17,25 @@ _NOT_DIRECT = ("@g.us", "@broadcast", "@newsletter")
 
 Name = tuple[AccountId, ChatId, MessageKey]
 """Names a message in the store."""
+
+
+@dataclass(slots=True)
+class Costs:
+    """What was asked of Firestore, and so the most that it bills: documents written and read; and in how many calls."""
+
+    writes: int = 0
+    reads: int = 0
+    calls: int = 0
+
+
+@runtime_checkable
+class Billed(Protocol):
+    """What costs something for each document."""
+
+    @property
+    def costs(self) -> Costs:
+        """What was asked for since the start."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

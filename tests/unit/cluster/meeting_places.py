@@ -11,7 +11,7 @@ from tandem.cluster.documents import instance_name, lease_name
 from tandem.cluster.firestore import FirestoreMeeting
 from tandem.cluster.memory import MemoryGround, MemoryMeeting
 from tandem.cluster.port import Meeting, Put, SeenInstance, SeenLease, Sight, Version
-from tandem.model.cluster import AccountStanding, Fitness, Instance, InstanceId, Lease, SlotStanding
+from tandem.model.cluster import NOBODY, AccountStanding, Fitness, Instance, InstanceId, Lease, SlotStanding
 from tandem.model.ids import AccountId
 from tandem.model.states import SessionState, Slot
 from tandem.store.firestore.client import Client
@@ -97,17 +97,18 @@ class FirestorePlace:
 class Watcher:
     """Watches until the stream ends and keeps what it saw, each sight and all of it together."""
 
-    def __init__(self, meeting: Meeting) -> None:
+    def __init__(self, meeting: Meeting, without: InstanceId = NOBODY) -> None:
         self.sights: list[Sight] = []
         self.instances: dict[InstanceId, SeenInstance | None] = {}
         self.leases: dict[AccountId, SeenLease | None] = {}
         self.error: BaseException | None = None
         self._meeting = meeting
+        self._without = without
         self._news = asyncio.Event()
 
     async def run(self) -> None:
         try:
-            async for sight in self._meeting.watch():
+            async for sight in self._meeting.watch(self._without):
                 self.sights.append(sight)
                 self.instances.update(sight.instances)
                 self.leases.update(sight.leases)
@@ -132,9 +133,9 @@ class Watcher:
 
 
 @asynccontextmanager
-async def watching(meeting: Meeting, patience: float = 10.0) -> AsyncIterator[Watcher]:
+async def watching(meeting: Meeting, patience: float = 10.0, without: InstanceId = NOBODY) -> AsyncIterator[Watcher]:
     """Yield one who watches and has seen what there is."""
-    watcher = Watcher(meeting)
+    watcher = Watcher(meeting, without)
     task = asyncio.create_task(watcher.run())
     try:
         await watcher.until(lambda each: each.sights, patience)

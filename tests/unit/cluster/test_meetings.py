@@ -197,6 +197,25 @@ async def test_two_who_watch_see_every_heartbeat_of_a_row(place: Place) -> None:
             assert beats == sorted(set(beats)), "each state once, and never back"
 
 
+async def test_who_watches_without_an_instance_is_told_of_all_others_and_of_leases(place: Place) -> None:
+    meeting, other = await place.meeting(), await place.meeting(SOUTH)
+    version = await put(meeting, heartbeat())
+    theirs = await put(other, heartbeat(SOUTH))
+    async with watching(meeting, without=NORTH) as watcher:
+        assert (watcher.sights[0].whole, set(watcher.sights[0].instances)) == (True, {SOUTH})
+        for beat in (2, 3):
+            version = await put(meeting, heartbeat(beat=beat), version)
+        await meeting.commit([Put(heartbeat(beat=4), version), Put(lease(), None)], TIMEOUT)
+        await watcher.until(lambda each: ACCOUNT in each.leases)
+        await put(other, heartbeat(SOUTH, 2), theirs)
+        await watcher.until(lambda each: each.beat(SOUTH) == 2)
+        third = InstanceId("third-0a1b")
+        await put(await place.meeting(third), heartbeat(third))
+        await watcher.until(lambda each: third in each.instances)
+        told = [set(sight.instances) | set(sight.leases) for sight in watcher.sights[1:]]
+        assert told == [{ACCOUNT}, {SOUTH}, {third}]
+
+
 async def test_who_watches_is_told_when_the_meeting_is_closed(place: Place) -> None:
     meeting = await place.meeting()
     async with watching(meeting) as watcher:

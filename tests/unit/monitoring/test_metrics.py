@@ -31,6 +31,7 @@ from tandem.monitoring.sources import Archived, Availability, Backlog, Sources, 
 from tandem.policy.alert_rules import RULES, Finding
 from tandem.policy.alerting import Alert, Phase
 from tandem.queue.statistics import Histogram
+from tandem.store.port import Costs
 from unit.api.twins import CountingRandom, FakeAccounts, FakeClock
 
 
@@ -48,6 +49,7 @@ class Scene:
         self.disk: TandemError | None = None
         self.trouble = ""
         self.cluster = ClusterView()
+        self.costs: dict[str, Costs] = {}
         sources = Sources(
             accounts=self.accounts.list,
             traffic=lambda: self.traffic,
@@ -66,6 +68,7 @@ class Scene:
             lease_trouble=lambda: self.trouble,
             cluster=lambda: self.cluster,
             held_back=lambda: 12,
+            costs=lambda: self.costs,
             disk_free=lambda: 0.25,
         )
         self.metrics = Metrics(sources, self.events, self.clock, version="1", commit="c", instance="i")
@@ -105,6 +108,7 @@ class Scene:
         self.hosts = {(account, Slot.PRIMARY): os.getpid()}
         self.see_phone(account, 1_700_000_000.0)
         self.events(EventType.SWITCHED_TO_BACKUP, "switched", account=account, cause="waiting")
+        self.costs = {"store": Costs(7, 3, 2)}
         self.share(account)
         return account, (await self.metrics.exposition()).decode()
 
@@ -320,3 +324,15 @@ async def test_the_phone_is_a_point_in_time(scene: Scene) -> None:
     assert ("tandem_phone_seen_timestamp_seconds", account) not in await scene.samples()
     scene.see_phone(account, 1_700_000_000.0)
     assert (await scene.samples())["tandem_phone_seen_timestamp_seconds", account] == 1_700_000_000
+
+
+async def test_what_firestore_bills_is_told_by_part_and_of_another_store_nothing(scene: Scene) -> None:
+    assert not {key for key in await scene.samples() if key[0].startswith("tandem_firestore")}
+    scene.costs = {"store": Costs(writes=7, reads=3, calls=2), "leases": Costs(writes=5, reads=11, calls=5)}
+    samples = await scene.samples()
+    assert samples["tandem_firestore_writes_total", "store"] == 7
+    assert samples["tandem_firestore_reads_total", "store"] == 3
+    assert (samples["tandem_firestore_writes_total", "leases"], samples["tandem_firestore_reads_total", "leases"]) == (
+        5,
+        11,
+    )

@@ -15,7 +15,7 @@ from unit.monitoring.test_metrics import Scene
 
 _LABELS = {
     "account", "slot", "queue", "type", "reason", "outcome", "kind", "endpoint", "rule", "severity", "le",
-    "region", "what",
+    "region", "what", "part",
 }  # fmt: skip
 _STATE_SETS = {"tandem_session_state", "tandem_account_status"}
 _WRONG_UNIT = re.compile(r"_(ms|msec|millis\w*|minutes|hours|kb|mb|kilobytes|percent|percentage|count)(_|$)")

@@ -22,6 +22,7 @@ from google.cloud.firestore_v1.services.firestore.transports.grpc_asyncio import
 from tandem.errors import StoreUnavailable
 from tandem.store.firestore.credentials import Target
 from tandem.store.firestore.verdicts import BY_NUMBER, Kind, Verdict, judge, judge_write
+from tandem.store.port import Costs
 
 _LONGEST_CALL, _LAST_CALLS, _OPENING = 60.0, 1.0, 10.0
 _HOST = "firestore.googleapis.com:443"
@@ -53,15 +54,6 @@ class Outcome:
 
     verdict: Verdict | None
     version: Any = None
-
-
-@dataclass(slots=True)
-class Costs:
-    """What was asked of Firestore, and so the most that it bills: documents written and read; and in how many calls."""
-
-    writes: int = 0
-    reads: int = 0
-    calls: int = 0
 
 
 class Client:
@@ -189,7 +181,7 @@ class Client:
     async def _judged(self, answer: Awaitable[Any], api: Any) -> Any:
         """Wait for an answer on this connection; an error becomes our own kind, an overdue one costs the connection."""
         try:
-            return await answer
+            return _readable(await answer)
         except GoogleAPICallError as error:
             verdict = judge(error.grpc_status_code, error.message or "")
             if verdict.kind is Kind.SLOW:
@@ -231,7 +223,14 @@ class Client:
 
 
 async def _all(call: Awaitable[Any]) -> list[Any]:
-    return [answer async for answer in await call]
+    return [_readable(answer) async for answer in await call]
+
+
+def _readable(answer: Any) -> Any:
+    """Of bytes that are no answer gRPC makes None. Google's emulator mixes two up at times as a stream begins."""
+    if answer is None:
+        raise StoreUnavailable("Firestore sent something that cannot be read")
+    return answer
 
 
 def _is_news(answer: Any, told: dict[str, Any]) -> bool:

@@ -13,13 +13,13 @@ from tandem.model.event import Event, EventType
 from tandem.model.ids import AccountId, ChatId, MessageKey
 from tandem.model.message import Message, StatusUpdate
 from tandem.settings import Settings
-from tandem.store.firestore.client import Client, Costs, Refused
+from tandem.store.firestore.client import Client, Refused
 from tandem.store.firestore.credentials import DEFAULT_DATABASE, Target, target_of
 from tandem.store.firestore.documents import Names, account_write, event_write, report_write
 from tandem.store.firestore.reads import Reads
 from tandem.store.firestore.sink import CHECK, Sink
 from tandem.store.firestore.verdicts import Kind
-from tandem.store.port import Chat, Name, Poison, StoredMessage
+from tandem.store.port import Chat, Costs, Name, Poison, StoredMessage
 
 _FIRST_LOOK = 3.0
 _SHARE = 0.9

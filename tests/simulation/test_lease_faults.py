@@ -10,7 +10,7 @@ import structlog
 from simulation.lease_faults import DEFECTS, play
 
 SEEDS = 60
-MOST = 60
+MOST = 400
 
 
 @pytest.fixture(autouse=True)

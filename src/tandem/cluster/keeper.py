@@ -304,12 +304,9 @@ class Keeper:
 
         Whatever becomes of that, this generation is over: if the lease stays here, it is taken anew.
         """
-        leaving = self._held.get(account)
         self._leaving[account] = to
         try:
             await self._jobs.add(account, lambda: self._ports.lay_down(account, False))
-            if self._held.get(account) != leaving:  # somebody else has let it go meanwhile
-                return
             known, generation = self.outlook.leases[account], self._give_up(account, reason, to)
             if generation == known.lease.generation and self._clock.monotonic() < self.term.until:
                 lease = replace(known.lease, holder=NOBODY, term=0, wanted=to, reason=reason, since=self._clock.now())

@@ -62,6 +62,18 @@ async def test_what_has_to_be_done_at_once_ends_what_is_under_way_and_waits_unti
 
 
 @virtual
+async def test_what_has_to_be_done_at_once_waits_for_nothing_that_was_to_be_done_before() -> None:
+    jobs, diary = Jobs(), Diary()
+    jobs.add(SHOP, diary.work("discover", 60.0))
+    jobs.add(SHOP, diary.work("take up", 60.0))
+    await asyncio.sleep(1)
+    await jobs.add(SHOP, diary.work("lay down"), at_once=True)
+    assert now() == 2.0
+    await asyncio.sleep(100)
+    assert diary.entries == ["discover begins", "lay down begins", "lay down ends"]
+
+
+@virtual
 async def test_a_failure_is_logged_and_stops_nobody() -> None:
     jobs, diary = Jobs(), Diary()
     with structlog.testing.capture_logs() as logs:

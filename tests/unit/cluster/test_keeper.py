@@ -9,7 +9,7 @@ import structlog
 
 from tandem.cluster.memory import Act
 from tandem.cluster.port import Put
-from tandem.model.cluster import NOBODY, Fitness, Lease
+from tandem.model.cluster import NOBODY, Fitness, Instance, Lease
 from tandem.model.event import EventType
 from tandem.policy.lease import Limits
 from unit.cluster.lease_parts import (
@@ -187,6 +187,35 @@ def test_a_holder_that_cannot_beat_is_fenced_before_anybody_may_take_it(weather:
             assert south.acts[-1][1] == "take up"
 
     check()
+
+
+@virtual
+async def test_a_right_ends_by_the_clock_even_if_nothing_of_its_keeper_runs() -> None:
+    async with scene() as here:
+        node = await here.start(NORTH)
+        await here.until_held()
+        until = node.keeper.term.until
+        await node.crash()
+        await asyncio.sleep(until - now() - 0.01)
+        assert (node.holds(), node.keeper.held) == (True, {SHOP: 1})
+        await asyncio.sleep(0.02)
+        assert (node.holds(), node.keeper.held) == (False, {})
+
+
+@virtual
+async def test_who_was_deposed_begins_no_new_term_while_what_it_sent_may_be_under_way() -> None:
+    async with scene() as here:
+        node = await here.start(NORTH)
+        await here.until_held()
+        beat, version = beat_at(here.ground, NORTH), here.ground.documents[Instance, NORTH][1]
+        here.ground.commit([Put(replace(beat, deposed=True), version)])
+        await asyncio.sleep(0.1)
+        assert not node.holds()
+        assert [each.data["reason"] for each in here.of(LOST)] == ["another instance has ended this term"]
+        await asyncio.sleep(LIMITS.margin - 0.2)
+        assert beat_at(here.ground, NORTH).term == 1
+        await here.until_held(patience=1)
+        assert (beat_at(here.ground, NORTH).term, node.generation()) == (2, 2)
 
 
 @virtual

@@ -12,7 +12,7 @@ from tandem.cluster.port import SeenInstance, SeenLease, Sight, Version
 from tandem.cluster.sight import Outlook
 from tandem.model.cluster import NOBODY, Fitness, InstanceId, Lease
 from tandem.policy.lease import View
-from unit.cluster.lease_parts import KIOSK, LIMITS, NORTH, SHOP, SOUTH
+from unit.cluster.lease_parts import KIOSK, LIMITS, NORTH, SHOP, SOUTH, WEST
 from unit.cluster.meeting_places import heartbeat, lease
 from unit.supervision.test_supervisor import virtual
 
@@ -113,9 +113,11 @@ async def test_a_whole_sight_from_before_does_not_undo_what_was_written_since() 
     outlook.take_in(_whole(_beat(NORTH, 1), _beat(SOUTH, 2)))
     outlook.wrote(lease(SHOP, NORTH), (5, 0))
     outlook.take_in(_beat(SOUTH, 6))
+    outlook.take_in(_beat(WEST, 7))
     outlook.take_in(_whole(_beat(NORTH, 4), _beat(SOUTH, 3)))
     assert outlook.leases[SHOP].lease.holder == NORTH
     assert outlook.members[SOUTH].instance.beat == 6
+    assert WEST in outlook.members
 
 
 @virtual

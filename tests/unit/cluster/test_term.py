@@ -87,7 +87,7 @@ async def test_a_heartbeat_whose_answer_is_lost_is_read_back_and_counts_from_its
     way.heal()
     await asyncio.sleep(2)
     await process.beat()
-    assert process.term.until == end_of_right(3.0, LIMITS)
+    assert (process.term.until, process.term.written_at) == (end_of_right(3.0, LIMITS), 3.0)
     assert (process.term.begun, beat_at(rig.ground, NORTH).beat) == (True, 2)
     await process.beat()
     assert process.term.until == end_of_right(5.0, LIMITS)

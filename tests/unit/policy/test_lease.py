@@ -187,9 +187,11 @@ def test_the_fitter_comes_first_then_the_primary_region_then_the_place_by_hash()
 
 
 def test_accounts_that_are_spread_have_no_home_region() -> None:
-    members = [_member(_beat(NORTH)), _member(_beat(SOUTH)), _member(_beat(WEST, region="primary"))]
-    plain = [_member(_beat(name)) for name in (NORTH, SOUTH, WEST)]
-    assert _order(_view(*members, spread=True)) == _order(_view(*plain))
+    names = (NORTH, SOUTH, WEST)
+    by_hash = _order(_view(*(_member(_beat(name)) for name in names), spread=True))
+    for home in names:
+        members = [_member(_beat(name, region="primary" if name == home else "backup")) for name in names]
+        assert _order(_view(*members, spread=True)) == by_hash
 
 
 @pytest.mark.parametrize(
@@ -291,6 +293,9 @@ def test_what_was_handed_to_another_is_only_theirs_for_a_while() -> None:
     early = _plan(view, starts - 0.01)
     assert (list(early.takes), early.again) == ([], starts)
     assert _plan(view, starts).takes
+    handed_to_the_best = _view(better, leases=[_known(wanted=SOUTH)])
+    assert not _plan(handed_to_the_best, NOW + LIMITS.handover - 0.01).takes
+    assert _plan(handed_to_the_best, NOW + LIMITS.handover).takes
 
 
 def test_a_hand_over_to_one_who_is_gone_binds_nobody() -> None:

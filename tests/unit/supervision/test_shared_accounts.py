@@ -301,6 +301,10 @@ async def test_an_instance_that_runs_the_backup_alone_sends_by_it() -> None:
     assert supervisor.pair_of(ACCOUNT).active is Slot.BACKUP
     assert _roles(supervisor) == [Role.NONE, Role.ACTIVE]
     await supervisor.stop()
+    fresh = Shared(part=_half(Slot.BACKUP)).supervisor()
+    await fresh.add("Shop", NUMBER)
+    assert fresh.pair_of(ACCOUNT).active is Slot.BACKUP, "before any is linked too"
+    await fresh.stop()
 
 
 @virtual

@@ -96,6 +96,7 @@ class Supervisor:
         self._members: dict[AccountId, _Member] = {}
         self._removing: set[AccountId] = set()
         self._saves: set[asyncio.Task[None]] = set()
+        self._ceased = False
 
     async def prepare(self) -> None:
         """Load every account and make what dead hosts left behind durable. Connects nothing."""
@@ -117,7 +118,7 @@ class Supervisor:
     def take_up(self, account: AccountId) -> None:
         """Send for an account from now on. Raises NotFound."""
         member = self._member(account)
-        if not member.serving:
+        if not member.serving and not self._ceased:
             self._serve(member)
         self._ports.moved(member.pair)
 
@@ -144,11 +145,24 @@ class Supervisor:
         """Why all logins are held, in words; empty if they are not."""
         return self._fleet.held
 
-    async def stop(self) -> None:
-        """Disconnect every device, logging none out."""
+    async def cease(self) -> None:
+        """Send for nobody any more: what is under way has its last seconds to end. The devices go on receiving."""
+        self._ceased = True
+        serving = [task for member in self._members.values() for task in member.serving]
+        for member in self._members.values():
+            member.serving = []
+        await _end(serving)
+
+    async def stop(self, patience: float | None = None) -> None:
+        """Disconnect every device, logging none out.
+
+        Bookkeeping under way has ``patience`` seconds (None: all it takes); then it is as if the store did not answer.
+        """
         await asyncio.gather(*(self._halt(member) for member in self._members.values()))
         if self._saves:
-            await asyncio.wait(self._saves)
+            await asyncio.wait(self._saves, timeout=patience)
+        for save in self._saves:
+            save.cancel()
 
     async def add(self, name: str, number: Number) -> tuple[AccountView, bool]:
         identity = account_id(number)

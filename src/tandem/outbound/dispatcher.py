@@ -292,8 +292,11 @@ class Dispatcher:
         return full_jitter(failures, self._random.uniform(0.0, 1.0), _FIRST_WAIT, _LONGEST_WAIT)
 
     async def _finish(self) -> None:
-        if tasks := [*self._under_way.values(), *self._calls.overdue]:
-            await asyncio.wait(tasks, timeout=self._last_seconds())
+        ends = self._clock.monotonic() + self._last_seconds()
+        while tasks := [*self._under_way.values(), *self._calls.overdue]:  # the former may yet turn into the latter
+            if (left := ends - self._clock.monotonic()) <= 0:
+                break
+            await asyncio.wait(tasks, timeout=left)
         for task in (tasks := [*self._under_way.values(), *self._calls.overdue]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,9 +1,9 @@
 """The composition root: which parts there are, what each is given, in which order they start and stop.
 
-Start: the data directory is checked, the queue is opened and restored, the store is opened, leftovers of dead hosts
-are made durable; only then does anything connect, and the API listens last. Stop is the same backwards: the API closes,
-every device is disconnected (never logged out), what was received is committed and, if there is time, written; the
-queue closes last.
+Start: the data directory is checked and taken (see ``doorway``), the queue is opened and restored, the store is opened,
+leftovers of dead hosts are made durable; only then does anything connect, and the API listens last. Stop is the same
+backwards: the API closes, sends under way end, leases are handed on, every device is disconnected (never logged out),
+what was received is committed and, if there is time (see ``ending``), written; the queue closes last.
 Stopping is a courtesy: SIGKILL at any instant loses nothing that a clean stop would keep.
 """
 
@@ -24,6 +24,8 @@ from tandem.api.ports import About, Cluster, Parts
 from tandem.api.server import ApiServer
 from tandem.api.single_instance import SingleInstance
 from tandem.clock import Clock, Random, SystemClock, SystemRandom
+from tandem.doorway import Door
+from tandem.ending import Ending, Step
 from tandem.model.event import EventType
 from tandem.monitoring import logging
 from tandem.monitoring.desk import Desk
@@ -31,6 +33,7 @@ from tandem.monitoring.events import EventStream
 from tandem.monitoring.redaction import Redactor
 from tandem.monitoring.watchdog import Watchdog
 from tandem.policy.regions import region_of
+from tandem.queue.lock import DirectoryLock
 from tandem.queue.queue import Queue
 from tandem.settings import Settings
 from tandem.store.choice import choose_store
@@ -45,6 +48,9 @@ if TYPE_CHECKING:
     from tandem.sharing import Sharing
 
 _log = structlog.get_logger(__name__)
+_LEAST = 1.0
+"""Seconds that handing on the leases, and bookkeeping under way, have in any case: one answer of Firestore each."""
+_HOSTS_GONE = 10.0  # seconds that hosts of a killed daemon have to be gone; the kernel kills them with it
 
 
 def main(settings: Settings) -> int:
@@ -65,6 +71,7 @@ class Daemon:
         self._region = region_of(settings)
         self._instance = settings.instance or f"{socket.gethostname()}-{random.token()[:6]}"
         self._events = EventStream(clock, random, redactor, instance=self._instance)
+        self._ending = Ending(settings.drain, clock)
         self._starting = True
 
     async def run(self) -> None:
@@ -73,17 +80,24 @@ class Daemon:
             asyncio.get_running_loop().add_signal_handler(number, _ask_to_stop, stop)
         async with AsyncExitStack() as parts:
             parts.enter_context(Watchdog(asyncio.get_running_loop(), self._settings.stuck_after))
-            await self._start(parts)
-            await stop.wait()
-            self._starting = True  # not ready any more
-            _log.info("shutdown_started", message="Stopping: disconnecting every device, logging none out")
+            check_data_directory(self._settings)
+            lock, door = DirectoryLock(self._settings.data_dir), self._door()
+            parts.callback(lock.release)
+            parts.push_async_callback(door.close)
+            if await door.enter(lock, stop):
+                await self._start(parts, lock, door)
+                await stop.wait()
+                self._ending.begin()
+                self._starting = True  # not ready any more
+                _log.info("shutdown_started", message="Stopping: disconnecting every device, logging none out")
         self._events(EventType.SHUTDOWN_COMPLETE, "Stopped cleanly")
 
-    async def _start(self, parts: AsyncExitStack) -> None:
+    async def _start(self, parts: AsyncExitStack, lock: DirectoryLock, door: Door) -> None:
         settings = self._settings
-        check_data_directory(settings)
         emulator = await find_emulator(settings)
-        queue = Queue(settings.data_dir, settings.queue, self._clock, self._random, self._events)
+        devices = HostFactory(settings.data_dir, settings.device, emulator)
+        await devices.vacated(_HOSTS_GONE)
+        queue = Queue(settings.data_dir, settings.queue, self._clock, self._random, self._events, lock=lock)
         webhooks = Webhooks(
             settings.webhook, queue.deliveries, clock=self._clock, random=self._random, publish=self._events
         )
@@ -95,14 +109,16 @@ class Daemon:
         await store.open()
         parts.push_async_callback(store.close)
         sharing = await self._share(queue, store, parts)
+        devices.region = self._region if sharing else ""
         work = assemble(
             settings,
             queue,
             store,
-            HostFactory(settings.data_dir, settings.device, emulator, region=self._region if sharing else ""),
+            devices,
             clock=self._clock,
             random=self._random,
             events=self._events,
+            ending=self._ending,
             sharing=sharing,
         )
         webhooks.accounts = work.supervisor.list
@@ -129,15 +145,20 @@ class Daemon:
                 *desk.jobs(),
             )
         )
-        parts.push_async_callback(work.drain)
+        parts.push_async_callback(work.drain, self._ending)
         work.supervisor.start()
-        parts.push_async_callback(work.supervisor.stop)
+        parts.push_async_callback(self._disconnect, work)
         parts.push_async_callback(work.outages.stop)
         if sharing is not None:
             await parts.enter_async_context(_running(*sharing.jobs()))
-            parts.push_async_callback(sharing.leave)
-        api = ApiServer(settings, self._parts(work, desk, sharing), store, self._clock, self._random)
+            parts.push_async_callback(self._hand_on, sharing)
+        parts.push_async_callback(work.supervisor.cease)
+        api = ApiServer(
+            settings, self._parts(work, desk, sharing), store, self._clock, self._random,
+            grace=self._ending.left(Step.REQUESTS),
+        )  # fmt: skip
         parts.push_async_callback(api.stop)
+        await door.close()
         await api.start()
         self._starting = False
         self._events(
@@ -169,6 +190,21 @@ class Daemon:
         await sharing.open()
         parts.push_async_callback(sharing.close)
         return sharing
+
+    async def _hand_on(self, sharing: Sharing) -> None:
+        try:
+            async with asyncio.timeout(max(_LEAST, self._ending.left(Step.LEASES))):
+                await sharing.leave()
+        except TimeoutError:
+            _log.warning("leases_not_released", reason="no time was left: they run out")
+
+    async def _disconnect(self, work: Work) -> None:
+        with self._ending.aside():
+            await work.supervisor.stop(_LEAST)
+
+    def _door(self) -> Door:
+        about = About(__version__, self._settings.railway_commit, self._instance)
+        return Door(self._settings, about, self._clock, self._random)
 
     def _parts(self, work: Work, desk: Desk, sharing: Sharing | None) -> Parts:
         alone = SingleInstance(self._instance, self._region, __version__)

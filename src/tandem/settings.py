@@ -216,10 +216,14 @@ class Settings(BaseSettings):
     read_token: SecretStr | None = Field(None, description="Token that may read, with numbers masked.")
     emulator: str | None = Field(None, description="host:port of a wa-emulator on loopback, instead of WhatsApp.")
     drain: Annotated[float, Field(ge=0)] = Field(
-        2.0, description="Seconds the end may take for what is under way; what is not done by then is done later."
+        2.0,
+        description="Seconds the end may take for what is under way, beside what devices need to disconnect; what is "
+        "not done by then is done at the next start.",
     )
     wait_for_directory: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="Seconds to wait for another Tandem on the data directory to end; 0: refuse at once."
+        0.0,
+        description="Seconds to wait for another Tandem on the data directory to end, answering as passive meanwhile; "
+        "0: refuse at once.",
     )
     stuck_after: Seconds = Field(30.0, description="Seconds of a stuck event loop after which the process ends (70).")
     instance: str = Field("", description="Name of this instance in logs and health. Empty: made up at start.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tandem.clock import Clock, Random
+from tandem.ending import Ending, Step
 from tandem.errors import TandemError
 from tandem.inbound.held import HeldBack
 from tandem.inbound.intake import here
@@ -20,7 +21,7 @@ from tandem.model.message import RawEvent
 from tandem.monitoring.desk import DeskPorts
 from tandem.monitoring.events import EventStream
 from tandem.monitoring.sources import Availability, Backlog, Sources, Told, Traffic, Workings
-from tandem.outbound.dispatcher import Dispatcher
+from tandem.outbound.dispatcher import LAST_SECOND, Dispatcher
 from tandem.outbound.reconciliation import Reconciler
 from tandem.policy import pairing as pairing_machine
 from tandem.policy.batching import caps
@@ -40,8 +41,6 @@ from tandem.whatsapp.factory import HostFactory
 if TYPE_CHECKING:
     from tandem.sharing import Sharing
 
-_DRAIN = 1.0  # seconds the store has at the end for what is still in the inbox
-
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -57,10 +56,13 @@ class Work:
     held: HeldBack
     marks: Marks
 
-    async def drain(self) -> None:
-        """Commit what the hosts handed up, then give the store a moment."""
-        await self.pipeline.drain(_DRAIN)
-        await self.writer.drain(_DRAIN)
+    async def drain(self, ending: Ending) -> None:
+        """Commit what the hosts handed up, then let the store have it, as far as there is time.
+
+        What is not committed waits in the journals, what is not written in the inbox.
+        """
+        await self.pipeline.drain(ending.left(Step.COMMITS))
+        await self.writer.drain(ending.left(Step.WRITES))
 
     def watched(self, store: Store, sharing: Sharing | None) -> DeskPorts:
         sources = replace(self._sources(), costs=lambda: _costs(store, sharing))
@@ -135,6 +137,7 @@ def assemble(
     clock: Clock,
     random: Random,
     events: EventStream,
+    ending: Ending,
     sharing: Sharing | None = None,
 ) -> Work:
     """Tie the parts together that know each other only through callables.
@@ -209,6 +212,7 @@ def assemble(
             rates=rates(settings),
             patience=settings.session.suspect_after,
             send_timeout=settings.device.command_timeout,
+            last_seconds=lambda: ending.left(Step.SENDS) if ending.begun else LAST_SECOND,
         )
         reconciler = Reconciler(
             pair.account, unknown, devices, pair, clock=clock, publish=events, call_ended=dispatcher.call_ended

@@ -32,7 +32,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     endpoint = endpoint_of(request)
     context = context_of(request)
     if context.settings.api_token is None:
-        _only_this_machine(request)
+        only_this_machine(request)
     caller = caller_from(request, context)
     request[CALLER] = caller
     if endpoint is not None:
@@ -113,8 +113,8 @@ def check_csrf(given: str, wanted: str) -> None:
         raise Refused(403, "csrf", "this page is too old to make changes: reload it")
 
 
-def _only_this_machine(request: web.Request) -> None:
-    """Without a token: the peer, the name it called, and no proxy in between."""
+def only_this_machine(request: web.Request) -> None:
+    """For a daemon without a token: look at the peer, the name it called, and that no proxy is in between."""
     if not loopback(request.remote or "") or any(name in request.headers for name in _FORWARDED):
         raise Refused(403, "forbidden", "without TANDEM_API_TOKEN only this machine is served; set one")
     if not loopback(_host_name(request.headers.get("Host", ""))):

@@ -45,6 +45,8 @@ class Context:
 
 
 CONTEXT = web.AppKey("context", Context)
+CLOCK: web.AppKey[Clock] = web.AppKey("clock")
+RANDOM: web.AppKey[Random] = web.AppKey("random")
 CALLER = web.RequestKey("caller", Caller)
 REQUEST_ID = web.RequestKey("request_id", str)
 

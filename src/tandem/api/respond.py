@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from aiohttp import web
 from pydantic import BaseModel
 
-_ABSENT_BY_DEFAULT = frozenset({"idempotent", "emulator", "note", "shared", "region"})
+_ABSENT_BY_DEFAULT = frozenset({"idempotent", "emulator", "note", "shared", "region", "role"})
 
 
 def json_of(model: BaseModel) -> str:

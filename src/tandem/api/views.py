@@ -48,6 +48,9 @@ class Liveness(Json):
 class Readiness(Json):
     ready: bool
     reason: str | None = Field(description="Why it is not ready, in words.")
+    role: str = Field(
+        default="", description="passive while another Tandem still runs on the data directory; absent otherwise."
+    )
 
 
 class PendingAnswer(Done):

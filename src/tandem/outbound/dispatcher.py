@@ -28,12 +28,14 @@ from tandem.policy.backoff import full_jitter
 from tandem.policy.pacing import refusal_of
 from tandem.queue.outbox_rows import Move
 
+LAST_SECOND = 1.0
+"""Seconds that sends under way have to finish when an account is handed on or removed."""
+
 _log = structlog.get_logger(__name__)
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 30.0
 _LONGEST_CHAT_WAIT = 300.0  # of a chat whose messages the library has been silent about again and again
 _CALL_WAIT = 1.0
 _LOOK_AGAIN = 30.0  # seconds after which an idle dispatcher looks by itself, in case nobody woke it
-_LAST_SECOND = 1.0  # what sends under way have to finish when the dispatcher is ended
 
 
 class Dispatcher:
@@ -42,7 +44,8 @@ class Dispatcher:
     It wakes by itself when something is accepted. ``patience``: seconds a send has to be answered before its message
     counts as unknown; ``send_timeout``: seconds after which a call is over in any case. ``hold`` is how many seconds a
     message whose fate is unknown keeps those behind it in its chat waiting: in that time it is settled, or sent again
-    in its place, if the other device can testify.
+    in its place, if the other device can testify. ``last_seconds`` is asked at the end, how many seconds sends under
+    way have to finish.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Dispatcher:
         patience: float = 2.0,
         send_timeout: float = 80.0,
         hold: float = 30.0,
+        last_seconds: Callable[[], float] = lambda: LAST_SECOND,
     ) -> None:
         self.unsettled: Callable[[], None] = _nobody
         """Called when a message has become unknown, or its overdue call is over: the reconciler's. Must not block."""
@@ -70,6 +74,7 @@ class Dispatcher:
         self._pacer = Pacer(rates or Rates(), clock)
         self._calls = Calls(sender, clock, self._proven_late, self._call_over, patience=patience, timeout=send_timeout)
         self._hold = hold
+        self._last_seconds = last_seconds
         self._news = asyncio.Event()
         self._under_way: dict[ChatId, asyncio.Task[None]] = {}
         self._later: dict[ChatId, float] = {}
@@ -98,7 +103,7 @@ class Dispatcher:
         return self._calls.ended(outbox_id)
 
     async def run(self) -> None:
-        """Send what comes, until cancelled; then sends under way have a second to finish.
+        """Send what comes, until cancelled; then sends under way have their last seconds to finish.
 
         What does not finish is unknown from the next start on.
         """
@@ -287,8 +292,11 @@ class Dispatcher:
         return full_jitter(failures, self._random.uniform(0.0, 1.0), _FIRST_WAIT, _LONGEST_WAIT)
 
     async def _finish(self) -> None:
-        if tasks := [*self._under_way.values(), *self._calls.overdue]:
-            await asyncio.wait(tasks, timeout=_LAST_SECOND)
+        ends = self._clock.monotonic() + self._last_seconds()
+        while tasks := [*self._under_way.values(), *self._calls.overdue]:  # the former may yet turn into the latter
+            if (left := ends - self._clock.monotonic()) <= 0:
+                break
+            await asyncio.wait(tasks, timeout=left)
         for task in (tasks := [*self._under_way.values(), *self._calls.overdue]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -65,13 +65,14 @@ class _Outcome:
 class Database:
     """``queue.db`` in the data directory. Open it before anything else, close it after everything else."""
 
-    def __init__(self, directory: Path, clock: Clock) -> None:
+    def __init__(self, directory: Path, clock: Clock, lock: DirectoryLock | None = None) -> None:
+        """``lock``: the directory's, if the caller has taken it already; ``close`` releases it in any case."""
         self.path = directory / "queue.db"
         self.commit_seconds = Histogram((0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0))
         self.group_sizes = Histogram((1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000))
         self.failed_commits = 0
         self._clock = clock
-        self._lock = DirectoryLock(directory)
+        self._lock = lock or DirectoryLock(directory)
         self._writer = ThreadPoolExecutor(1, "queue-writer")
         self._reader = ThreadPoolExecutor(1, "queue-reader")
         self._file: SqliteFile | None = None

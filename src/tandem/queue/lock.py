@@ -13,7 +13,11 @@ _PRIVATE = 0o600
 
 
 class DirectoryTaken(DataUnusable):
-    """Another daemon has the directory now."""
+    """Another daemon has the directory now; ``owner`` is its process id as it wrote it down, for people."""
+
+    def __init__(self, text: str, owner: str) -> None:
+        super().__init__(text)
+        self.owner = owner
 
 
 class DirectoryLock:
@@ -24,7 +28,12 @@ class DirectoryLock:
         self._file = -1
 
     def take(self) -> None:
-        """Raise DataUnusable if another daemon has the directory, or if it cannot be written."""
+        """Raise DirectoryTaken if another daemon has the directory, DataUnusable if it cannot be written.
+
+        Taking again what is held does nothing.
+        """
+        if self._file >= 0:
+            return
         path = self._directory / "tandem.lock"
         try:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -41,7 +50,8 @@ class DirectoryLock:
             os.close(file)
             raise DirectoryTaken(
                 f"the data directory {self._directory} is used by another tandem (pid {owner}): "
-                "stop that one first, or name another directory in TANDEM_DATA_DIR"
+                "stop that one first, or name another directory in TANDEM_DATA_DIR",
+                owner,
             ) from None
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()}\n".encode(), 0)

@@ -14,6 +14,7 @@ from tandem.queue.day_figures import DayFigures
 from tandem.queue.dead_letters import DeadLetters
 from tandem.queue.deliveries import Deliveries
 from tandem.queue.inbox import Inbox
+from tandem.queue.lock import DirectoryLock
 from tandem.queue.outages import Outages
 from tandem.queue.outbox import Outbox
 from tandem.queue.phones import Phones
@@ -32,9 +33,17 @@ class Queue:
     """``open`` before anything connects, ``keep_tidy`` as a task, ``close`` after everything that writes has ended."""
 
     def __init__(
-        self, directory: Path, settings: QueueSettings, clock: Clock, random: Random, publish: Publish
+        self,
+        directory: Path,
+        settings: QueueSettings,
+        clock: Clock,
+        random: Random,
+        publish: Publish,
+        *,
+        lock: DirectoryLock | None = None,
     ) -> None:
-        self.database = Database(directory, clock)
+        """``lock``: the directory's, if the caller has taken it already."""
+        self.database = Database(directory, clock, lock)
         self.outages = Outages(self.database)
         self.phones = Phones(self.database)
         self.unread = Unread(self.database, clock)

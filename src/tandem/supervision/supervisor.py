@@ -25,6 +25,7 @@ from tandem.policy import session_machine as machine
 from tandem.policy.fleet import FleetLimits
 from tandem.queue.registry import Registry
 from tandem.supervision.account import Pair
+from tandem.supervision.bookkeeping import Bookkeeping
 from tandem.supervision.cluster import Alone, Part
 from tandem.supervision.fleet import Fleet
 from tandem.supervision.pairing import Pairing, PairingPorts
@@ -96,7 +97,8 @@ class Supervisor:
         self._fleet = Fleet(fleet, ports.clock, ports.publish, self._linked, self._released)
         self._members: dict[AccountId, _Member] = {}
         self._removing: set[AccountId] = set()
-        self._saves: set[asyncio.Task[None]] = set()
+        self._books = Bookkeeping()
+        self._ceased = False
 
     async def prepare(self) -> None:
         """Load every account and make what dead hosts left behind durable. Connects nothing."""
@@ -118,7 +120,7 @@ class Supervisor:
     def take_up(self, account: AccountId) -> None:
         """Send for an account from now on. Raises NotFound."""
         member = self._member(account)
-        if not member.serving:
+        if not member.serving and not self._ceased:
             self._serve(member)
         self._ports.moved(member.pair)
 
@@ -145,11 +147,15 @@ class Supervisor:
         """Why all logins are held, in words; empty if they are not."""
         return self._fleet.held
 
-    async def stop(self) -> None:
-        """Disconnect every device, logging none out."""
+    async def cease(self) -> None:
+        """Send for nobody any more: what is under way has its last seconds to end. The devices go on receiving."""
+        self._ceased = True
+        await _end([task for member in self._members.values() for task in member.serving])
+
+    async def stop(self, patience: float | None = None) -> None:
+        """Disconnect every device, logging none out. Bookkeeping has ``patience`` seconds, with None all it takes."""
         await asyncio.gather(*(self._halt(member) for member in self._members.values()))
-        if self._saves:
-            await asyncio.wait(self._saves)
+        await self._books.end(patience)
 
     async def add(self, name: str, number: Number) -> tuple[AccountView, bool]:
         identity = account_id(number)
@@ -164,7 +170,7 @@ class Supervisor:
         self._begin(member)
         if self._ports.cluster.alone:
             self._serve(member)
-            self._in_background(self._ports.save_account(account))
+            self._books.note(self._ports.save_account(account))
         self._ports.publish(EventType.ACCOUNT_ADDED, "account added", account=identity)
         return member.pair.view(), True
 
@@ -282,7 +288,7 @@ class Supervisor:
             random=ports.random,
             receive=ports.receive,
             import_leftover=ports.import_leftover,
-            save=lambda record: self._in_background(ports.registry.save_slot(record)),
+            save=lambda record: self._books.note(ports.registry.save_slot(record)),
             keys_are_ours=ports.cluster.keys_are_ours,
             changed=pair.changed,
             vitals=self._vitals,
@@ -361,19 +367,6 @@ class Supervisor:
     async def _halt(self, member: _Member) -> None:
         member.pair.hearing.close()
         await _end([*member.tasks, *member.serving])
-
-    def _in_background(self, work: Awaitable[None]) -> None:
-        """Durable bookkeeping that must not delay a decision; a failure is logged, the next save repairs it."""
-
-        async def guarded() -> None:
-            try:
-                await work
-            except Exception:  # noqa: BLE001 - nobody awaits this; the log is where it can be seen
-                _log.exception("bookkeeping_failed")
-
-        task = asyncio.create_task(guarded())
-        self._saves.add(task)
-        task.add_done_callback(self._saves.discard)
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -9,6 +9,7 @@ quarantine/<slot>-<UTC time>/   key stores put aside; nothing here is ever delet
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import time
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ from tandem.whatsapp.records import read
 from wa_library import package
 
 _PRIVATE = 0o700
+_LOCK_POLL = 0.02
 _STORE_SUFFIXES = (".db", ".db-wal", ".db-shm")
 
 _log = structlog.get_logger()
@@ -45,7 +47,7 @@ class HostFactory:
 
     ``emulator``: hosts talk to it and to nothing else, or do not run. ``timings``: the library's keep-alive timings in
     seconds, instead of those that a spec asks for, for tests. ``publish`` is told what hosts print and log; without
-    it, warnings go to the log. ``region``: part of the devices' names on the phone, if there are several instances.
+    it, warnings go to the log.
     """
 
     def __init__(
@@ -56,19 +58,35 @@ class HostFactory:
         *,
         timings: tuple[float, ...] = (),
         publish: Publish | None = None,
-        region: str = "",
     ) -> None:
+        self.region = ""
+        """Part of the devices' names on the phone, where there are several instances."""
         self._sessions = data_dir.absolute() / "sessions"
         self._settings = settings
         self._emulator = emulator
         self._timings = timings
         self._publish = publish
-        self._region = region
         self._checked: set[Path] = set()
 
     @property
     def release(self) -> str:
         return package.VERSION
+
+    async def vacated(self, patience: float) -> None:
+        """Return when no host of an earlier daemon runs any more: until then it may write to its journal.
+
+        A killed daemon's hosts outlive its lock by moments. Raises DataUnusable after ``patience`` seconds.
+        """
+        locks = list(self._sessions.glob("*/*.lock"))
+        try:
+            async with asyncio.timeout(patience):
+                while held := [path for path in locks if _is_held(path)]:  # noqa: ASYNC110 - no Event of dead daemons
+                    await asyncio.sleep(_LOCK_POLL)
+        except TimeoutError:
+            slots = ", ".join(f"{path.parent.name}/{path.stem}" for path in held)
+            raise DataUnusable(
+                f"device hosts of an earlier tandem still run ({slots}): end them, then start this one again"
+            ) from None
 
     async def start(self, spec: DeviceSpec, listener: DeviceListener) -> Link:
         """Spawn a host. Raises NotOnline, DataUnusable, Misconfigured, as ``open_link`` says."""
@@ -82,7 +100,7 @@ class HostFactory:
                 parent=os.getpid(),
                 store=store,
                 uuid=f"{spec.account.id}-{spec.slot}",
-                props=device_props(spec.slot, self._region),
+                props=device_props(spec.slot, self.region),
                 subscriptions=subscriptions(receipts=spec.receipts),
                 heartbeat=self._settings.heartbeat_interval,
                 pairing=spec.pairing,
@@ -182,6 +200,17 @@ class HostFactory:
                 _log.warning("host_log", message=text, level_of_host=level, source=source, **names)
 
         return tell
+
+
+def _is_held(lock: Path) -> bool:
+    file = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
 
 
 def _make_private(folder: Path) -> None:

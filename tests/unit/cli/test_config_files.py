@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tandem import daemon
 from tandem.cli import settings_table
 from tandem.settings import environment_names, load
+from tandem.store.firestore import client
+from tandem.whatsapp import link
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "config" / "tandem.example.toml"
@@ -70,6 +73,16 @@ def test_both_railway_files_say_the_same() -> None:
     assert flat == _from_typescript()
     assert flat["healthcheckPath"] == "/readyz"
     assert flat["restartPolicyType"] == "ALWAYS"
+
+
+def test_railway_waits_longer_than_the_end_takes_at_worst() -> None:
+    """The configured seconds, and on top of them what has a bound of its own: see ``Daemon``."""
+    settings = load()
+    hosts = settings.device.stop_grace + 2 * link._BURIAL_SECONDS
+    firestore = 3 * 2 * client._LAST_CALLS  # the store, the leases and the outbox each close a connection
+    worst = settings.drain + hosts + 2 * daemon._LEAST + firestore
+    toml = tomllib.loads((ROOT / "railway.toml").read_text())
+    assert int(toml["deploy"]["drainingSeconds"]) > 2 * worst
 
 
 def test_the_image_is_built_from_what_is_there() -> None:

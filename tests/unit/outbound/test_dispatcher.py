@@ -246,6 +246,22 @@ def test_a_send_that_does_not_finish_is_unknown_when_the_dispatcher_runs_again(t
     run(tmp_path, scenario)
 
 
+@pytest.mark.parametrize(("seconds", "state"), [(0.0, OutboxState.SENDING), (2.0, OutboxState.SENT)])
+def test_how_long_a_send_under_way_has_at_the_end_is_asked_for_then(
+    tmp_path: Path, seconds: float, state: OutboxState
+) -> None:
+    async def scenario(rig: Rig) -> None:
+        rig.pair.seconds = 1.5
+        row = await rig.accept("hi")
+        await asyncio.sleep(0.1)
+        began = asyncio.get_running_loop().time()
+        await rig.end()
+        assert asyncio.get_running_loop().time() - began <= seconds
+        assert await rig.state(row) is state
+
+    run(tmp_path, scenario, last_seconds=lambda: seconds)
+
+
 def test_what_waited_during_a_restart_is_sent(tmp_path: Path) -> None:
     async def before(rig: Rig) -> None:
         rig.pair.online = False

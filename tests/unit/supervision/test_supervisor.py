@@ -56,6 +56,8 @@ class World:
     events: list[tuple[EventType, str]] = field(default_factory=list)
     imported: list[RawEvent] = field(default_factory=list)
     served: list[AccountId] = field(default_factory=list)
+    ended: list[AccountId] = field(default_factory=list)
+    storing: float = 0.0
     limits: Limits = field(default_factory=Limits)
 
     def supervisor(self) -> Supervisor:
@@ -83,9 +85,14 @@ class World:
 
     async def _serve(self, pair: Pair) -> None:
         self.served.append(pair.account.id)
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.3)
+            self.ended.append(pair.account.id)
 
-    async def _stored(self, account: Account) -> None: ...
+    async def _stored(self, account: Account) -> None:  # noqa: ARG002 - the port's
+        await asyncio.sleep(self.storing)
 
 
 def virtual(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
@@ -130,6 +137,33 @@ async def test_both_slots_come_online_the_backup_after_the_primary() -> None:
     assert EventType.BACKUP_CONNECTION_READY in world.names()
     assert world.served == [ACCOUNT]
     await supervisor.stop()
+
+
+@virtual
+async def test_it_ceases_to_send_before_any_device_is_disconnected() -> None:
+    world = World()
+    supervisor = await _linked(world)
+    await supervisor.cease()
+    assert world.ended == [ACCOUNT]
+    assert supervisor.get(ACCOUNT).status is AccountStatus.ONLINE
+    supervisor.take_up(ACCOUNT)
+    await _settle()
+    assert world.served == [ACCOUNT]
+    await supervisor.stop()
+    assert all(device.stopped_gently for device in world.devices.started)
+
+
+@virtual
+async def test_a_store_that_does_not_answer_delays_the_end_by_the_patience_and_no_more() -> None:
+    world = World(storing=60.0)
+    supervisor = world.supervisor()
+    await supervisor.prepare()
+    supervisor.start()
+    await supervisor.add("Shop", NUMBER)
+    await _settle()
+    before = asyncio.get_running_loop().time()
+    await supervisor.stop(1.0)
+    assert asyncio.get_running_loop().time() - before < 3
 
 
 @virtual

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import os
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -120,6 +124,19 @@ def test_a_torn_leftover_is_kept_aside(factory: HostFactory, folder: Path) -> No
     assert len(factory.leftover(ACCOUNT, Slot.PRIMARY)) == 1
     factory.forget_leftover(ACCOUNT, Slot.PRIMARY)
     assert (folder / "primary.journal.torn").read_bytes() == b"torn"
+
+
+async def test_hosts_of_a_killed_daemon_are_waited_for(factory: HostFactory, folder: Path) -> None:
+    await factory.vacated(0.1)
+    file = os.open(folder / "primary.lock", os.O_RDWR | os.O_CREAT)
+    (folder / "backup.lock").touch()
+    fcntl.flock(file, fcntl.LOCK_EX)
+    with pytest.raises(DataUnusable, match=f"{ACCOUNT.id}/primary\\)"):
+        await factory.vacated(0.1)
+    asyncio.get_running_loop().call_later(0.2, os.close, file)
+    began = time.monotonic()
+    await factory.vacated(10)
+    assert 0.15 < time.monotonic() - began < 5
 
 
 def test_a_journal_that_is_none_is_unusable(factory: HostFactory, folder: Path) -> None:

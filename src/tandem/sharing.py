@@ -267,4 +267,5 @@ class Sharing:
 
     async def _removed(self, account: AccountId) -> None:
         await self.outbox.released(account, lost=True)
-        await self._supervised().remove_here(account)
+        with suppress(NotFound):  # it was removed here, by the operator's own request
+            await self._supervised().remove_here(account)

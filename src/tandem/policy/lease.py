@@ -190,7 +190,8 @@ def decide(view: View, now: float, limits: Limits) -> Plan:
     for account, known in view.leases.items():
         stands, since = standing(view, known, now, limits)
         if stands in {Standing.FREE, Standing.SILENT}:
-            starts = since + _waits(view, known, now, limits)
+            silent = known.lease.holder if stands is Standing.SILENT else NOBODY
+            starts = since + _waits(view, known, silent, now, limits)
             if starts > now:
                 again.append(starts)
             elif stands is Standing.SILENT and not _looked(view, known.lease.holder, limits):
@@ -262,9 +263,13 @@ def _candidates(view: View, account: AccountId, now: float, limits: Limits) -> l
     return sorted(found, key=attrgetter("rank"))
 
 
-def _waits(view: View, known: Known, now: float, limits: Limits) -> float:
-    """Return for how long this instance leaves a free lease to those who are better; never: infinity."""
-    order = [each.instance for each in _candidates(view, known.lease.account, now, limits)]
+def _waits(view: View, known: Known, silent: InstanceId, now: float, limits: Limits) -> float:
+    """Return for how long this instance leaves a free lease to those who are better; never: infinity.
+
+    ``silent``: its holder, who will not take it again although it may have been here a moment ago.
+    """
+    candidates = _candidates(view, known.lease.account, now, limits)
+    order = [each.instance for each in candidates if each.instance != silent]
     wanted = known.lease.wanted
     if view.me not in order:
         return inf

@@ -246,6 +246,8 @@ class Pair:
     def restart(self, slot: Slot) -> None:
         """Start a slot's host afresh, out of a parked or conflicting state too. Raises Conflict if it is not linked."""
         session = self.sessions[slot]
+        if slot not in self._here:
+            raise Conflict(f"the {slot} does not run on this instance: restart it on the one that runs it")
         if not session.paired:
             raise Conflict(f"the {slot} is not linked: pair it instead")
         session.tell(machine.Restart())

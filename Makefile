@@ -44,14 +44,12 @@ format: $(VENV)/.dev ## put the code into its one format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-# Groups of tests that run beside one another, for those with real processes mostly wait. The faults are timed: they come
-# when the quick ones, which want a core, are through. `rest` is what no group names.
-faults  := tests/unit tests/property tests/architecture tests/simulation \
-           tests/integration/faults tests/integration/wa_emulator tests/integration/whatsapp
-crash   := tests/crash tests/browser tests/incidents tests/security
-cluster := $(wildcard tests/integration/cluster)
-rest    := tests $(patsubst %,--ignore=%,$(faults) $(crash) $(cluster))
-GROUPS  := faults crash rest $(if $(cluster),cluster)
+# Two groups of tests run beside one another, since those with real processes mostly wait. What is timed comes when the quick
+# tests, which want a core, are through; `rest` is what no group names.
+timed := tests/unit tests/property tests/architecture tests/simulation tests/integration/faults \
+         tests/integration/wa_emulator tests/integration/whatsapp tests/integration/cluster
+rest  := tests $(timed:%=--ignore=%)
+GROUPS := timed rest
 .PHONY: $(GROUPS:%=test-%)
 
 test: lint ## lint, then every test

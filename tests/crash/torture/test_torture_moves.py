@@ -1,9 +1,10 @@
 """Accounts moved to and fro between two regions by hand, under 20 sends a second: lost, doubled, out of order, late.
 
-Each region accepts for half of the chats, whoever runs the account just then: what one instance accepts for a chat keeps
-its order. (What two accept within the time that it takes the one to be told of the other's may change places.) What is
-measured is from the 202 to the server's ack, by the emulator's ledger, and for how long an account had no sender at each
-move; all clocks are this machine's. ``make torture-moves MOVES=100`` runs the long form; CI the short one.
+Each region accepts for half of the chats, whoever runs the account just then: what one instance accepts for a chat
+keeps its order. (What two accept within the time that it takes the one to be told of the other's may change places.)
+What is measured is from the 202 to the server's ack, by the emulator's ledger, and for how long an account had no
+sender at each move; all clocks are this machine's. ``make torture-moves MOVES=100`` runs the long form; CI the short
+one.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -83,6 +84,7 @@ class SharedOutbox:
         self._expiry = expiry
         self._last_place = 0
         self._news = asyncio.Event()
+        self._turns: WeakValueDictionary[AccountId, asyncio.Lock] = WeakValueDictionary()
         self.claiming = ClaimingOutbox(queue.outbox, self._rows, online)
         """What the dispatchers are given."""
 
@@ -111,18 +113,8 @@ class SharedOutbox:
         Waits for Firestore as long as the right lasts. Raises InstancePassive when that is over.
         """
         self._rows.hold(account, generation)
-        failures = 0
-        while True:
-            try:
-                await self._take_up(account)
-                break
-            except Transient as error:
-                failures += 1
-                if self._rows.generation(account) is None:
-                    self._rows.let_go(account)
-                    raise InstancePassive("the lease ended before the outgoing messages were taken up") from error
-                _log.warning("outbox_not_taken_up", account=account, reason=str(error))
-                await self._clock.sleep(self._jitter(failures))
+        async with self._turn(account):
+            await self._take_up_despite(account)
         self._watch.wake()
         self._news.set()
 
@@ -165,11 +157,8 @@ class SharedOutbox:
         if held:
             await self._local.refuse_when_full(account)
         seen, new = await self._create(replace(row, if_unknown=if_unknown), place, key)
-        if held and new:
-            try:
-                await self._absorb([seen])
-            except Transient as error:
-                _log.warning("outbox_row_waits", outbox_id=row.id, reason=str(error))  # the watch brings it, too
+        if new:
+            await self._take_in(seen)
         return seen.row, new
 
     async def repeated(self, account: AccountId, key: IdempotencyKey) -> OutboxRow | None:
@@ -225,6 +214,35 @@ class SharedOutbox:
         if kept is None or self._rows.generation(kept.row.account) is None:
             raise InstancePassive("another instance runs this account")
         return kept.row
+
+    async def _take_in(self, seen: SeenRow) -> None:
+        """Send what was accepted here, if the account is held by now, and after all that was accepted before."""
+        async with self._turn(seen.row.account):
+            if self._rows.generation(seen.row.account) is None:
+                return
+            try:
+                await self._absorb([seen])
+            except Transient as error:
+                _log.warning("outbox_row_waits", outbox_id=seen.row.id, reason=str(error))  # the watch brings it, too
+
+    def _turn(self, account: AccountId) -> asyncio.Lock:
+        """While an account is taken up, what was accepted before is on its way here; rows are sent as they came."""
+        return self._turns.setdefault(account, asyncio.Lock())
+
+    async def _take_up_despite(self, account: AccountId) -> None:
+        """Try again and again while the right lasts. Raises InstancePassive."""
+        failures = 0
+        while True:
+            try:
+                await self._take_up(account)
+                break
+            except Transient as error:
+                failures += 1
+                if self._rows.generation(account) is None:
+                    self._rows.let_go(account)
+                    raise InstancePassive("the lease ended before the outgoing messages were taken up") from error
+                _log.warning("outbox_not_taken_up", account=account, reason=str(error))
+                await self._clock.sleep(self._jitter(failures))
 
     async def _take_up(self, account: AccountId) -> None:
         documents = await self._shared.open_rows(account, _TIMEOUT)

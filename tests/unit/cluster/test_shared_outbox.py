@@ -98,6 +98,38 @@ def test_order_is_kept_over_instances_and_takeovers(play: Play) -> None:
     play(act)
 
 
+@pytest.mark.parametrize("begins", [0.0, 0.05, 0.25, 0.45])
+def test_what_is_accepted_while_the_account_is_taken_up_comes_after_what_was_accepted_before(
+    play: Play, begins: float
+) -> None:
+    """On a slow way to Firestore one who writes one message after the other goes on as the account is taken up here."""
+
+    async def act(scene: Scene) -> None:
+        texts = [f"{number}" for number in range(12)]
+        for text in texts[:4]:
+            await scene.there.accept(text)
+            await asyncio.sleep(0.01)
+        scene.there.weather.slow = 0.1
+
+        async def go_on() -> None:
+            for text in texts[4:]:
+                await scene.there.accept(text)
+
+        writing = asyncio.create_task(go_on())
+        await asyncio.sleep(begins)
+        await scene.there.acquire(1)
+        await writing
+        scene.there.weather.slow = 0.0
+        sent = []
+        for _ in texts:
+            (row,) = await scene.there.sendable()
+            sent.append(text_of(row))
+            await scene.there.send(row)
+        assert sent == texts
+
+    play(act)
+
+
 def test_a_key_is_one_message_at_all_instances(play: Play) -> None:
     async def act(scene: Scene) -> None:
         row = await scene.here.accept("hello", "key")

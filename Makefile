@@ -79,8 +79,9 @@ torture-regions: $(VENV)/.dev ## two regions, KILLS times one of them killed who
 	@TORTURE_KILLS=$(KILLS) $(BIN)/pytest -s tests/crash/torture/test_torture_regions.py
 
 MOVES ?= 100
-torture-moves: $(VENV)/.dev ## accounts moved MOVES times between regions under 20 sends a second: lost, doubled, late
-	@TORTURE_MOVES=$(MOVES) $(BIN)/pytest -s tests/crash/torture/test_torture_moves.py
+RATE ?= 20
+torture-moves: $(VENV)/.dev ## accounts moved MOVES times between regions under RATE sends a second: lost, doubled, late
+	@TORTURE_MOVES=$(MOVES) TORTURE_RATE=$(RATE) $(BIN)/pytest -s tests/crash/torture/test_torture_moves.py
 
 YEARS ?= 100
 quiet-years: $(VENV)/.dev ## YEARS quiet account-years: proactive reconnects and failovers for nothing

@@ -317,7 +317,7 @@ def _for_balance(view: View, now: float, limits: Limits) -> tuple[Leave | None, 
         turn += 1
         if stands is Standing.MINE:
             member = view.members[home.instance]
-            when = max(member.since + limits.settle, latest + turn * limits.pause)
+            when = max(member.since + limits.settle - limits.pause, latest) + turn * limits.pause
             reason = f"{member.instance.name} is its place while all are there"
             return (Leave(account, home.instance, reason), inf) if when <= now else (None, when)
     return None, inf

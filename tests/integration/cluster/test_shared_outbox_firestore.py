@@ -148,8 +148,8 @@ async def test_a_holder_that_dies_amid_sending_leaves_nothing_lost_and_nothing_d
     ]
     while len(here.pair.left) < 4:
         await asyncio.sleep(0.02)
-    tried = set(here.pair.tried)
     await here.die()
+    tried = set(here.pair.tried)  # until its end: a claim that was under way may have been followed by its send
     took = await there.run_account(2)
     at_server = [row for row in made if text_of(row) in tried]  # whatever it was given may have arrived
     for row in at_server:

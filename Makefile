@@ -44,12 +44,13 @@ format: $(VENV)/.dev ## put the code into its one format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-# Two groups of tests run beside one another, since those with real processes mostly wait. What is timed comes when the quick
-# tests, which want a core, are through; `rest` is what no group names.
-timed := tests/unit tests/property tests/architecture tests/simulation tests/integration/faults \
-         tests/integration/wa_emulator tests/integration/whatsapp tests/integration/cluster
-rest  := tests $(timed:%=--ignore=%)
-GROUPS := timed rest
+# Groups of tests that run beside one another, since those with real processes mostly wait; what is timed comes when the quick
+# tests, which want a core, are through. `rest` is what no group names.
+faults := tests/unit tests/property tests/architecture tests/simulation tests/integration/faults \
+          tests/integration/wa_emulator tests/integration/whatsapp
+losses := tests/crash tests/integration/cluster
+rest   := tests $(patsubst %,--ignore=%,$(faults) $(losses))
+GROUPS := faults losses rest
 .PHONY: $(GROUPS:%=test-%)
 
 test: lint ## lint, then every test

@@ -278,15 +278,17 @@ class World:
         await self._start(node.id, origin)
 
     async def _stop(self, node: Node, *, gently: bool) -> None:
-        if gently:
-            leaving = asyncio.create_task(node.keeper.leave_all("the instance stops"))
-            await asyncio.wait([leaving], timeout=self._dice.uniform(0.0, 5.0))
-            leaving.cancel()
-            await asyncio.gather(leaving, return_exceptions=True)
-        ended = [*node.tasks, *node.calls]  # a host dies with its daemon, and its calls with it
-        for task in ended:
-            task.cancel()
-        await asyncio.gather(*ended, return_exceptions=True)
+        """Whatever comes in between, the process is gone afterwards: the next one has its data directory."""
+        try:
+            if gently:
+                leaving = asyncio.create_task(node.keeper.leave_all("the instance stops"))
+                node.tasks.append(leaving)
+                await asyncio.wait([leaving], timeout=self._dice.uniform(0.0, 5.0))
+        finally:
+            ended = [*node.tasks, *node.calls]  # a host dies with its daemon, and its calls with it
+            for task in ended:
+                task.cancel()
+            await asyncio.gather(*ended, return_exceptions=True)
 
     async def _sicken(self, node: Node, seconds: float) -> None:
         account = self._dice.choice(ACCOUNTS)

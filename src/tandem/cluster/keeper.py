@@ -127,7 +127,6 @@ class Keeper:
         return self.outlook.view(
             term=self.term.number if self.term.begun else self.term.number + 1,
             until=self.term.until,
-            region=self.me.region,
             draining=self.draining,
             spread=self.me.spread,
             fitness=self._ports.fitness(),

@@ -99,7 +99,6 @@ class View:
     me: InstanceId
     term: int
     until: float
-    region: str = ""
     draining: bool = False
     spread: bool = False
     members: Mapping[InstanceId, Member] = field(default_factory=dict)

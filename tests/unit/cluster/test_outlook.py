@@ -37,9 +37,7 @@ def _whole(*sights: Sight) -> Sight:
 
 
 def _view(outlook: Outlook, fitness: Fitness = Fitness.ONLINE) -> View:
-    return outlook.view(
-        term=1, until=inf, region="north", draining=False, spread=False, fitness={SHOP: fitness}, given_up={}
-    )
+    return outlook.view(term=1, until=inf, draining=False, spread=False, fitness={SHOP: fitness}, given_up={})
 
 
 @given(st.permutations(range(1, 6)), st.permutations(range(1, 6)))

@@ -53,7 +53,7 @@ def _view(*members: Member, leases: Sequence[Known] = (), **changes: Any) -> Vie
     """What an instance sees that has the account online here, beats, and sees these members beside itself."""
     everybody = (_member(_beat(ME)), *members)
     view = View(
-        ME, 1, NOW + 8, "backup", members={each.instance.id: each for each in everybody},
+        ME, 1, NOW + 8, members={each.instance.id: each for each in everybody},
         leases={known.lease.account: known for known in leases}, fitness={SHOP: Fitness.ONLINE},
     )  # fmt: skip
     return replace(view, **changes)
